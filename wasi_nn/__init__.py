@@ -1,0 +1,8 @@
+"""A WASI-NN host for wasmtime-py: run this graph on these tensors, for a wasm guest.
+
+    guest --> hostcall --> witx | wamr --> session --> executor --> backend
+             (wasmtime)     (ABIs)        (handles)   (who, when)   (vendors)
+
+Usable without the appliance: see `wasi_nn.linker.add_to_linker`. Nothing here starts a thread,
+opens a socket or reads a clock but the executor's deadline check.
+"""

@@ -1,0 +1,298 @@
+"""Host functions for wasm guests, at the price of a C call.
+
+wasmtime-py's `Linker.define_func` wraps every argument in objects (about 10 us for five i32);
+`wasmtime_linker_define_func_unchecked` hands over the raw argument array (about 0.5 us). This file
+is the only one that touches wasmtime's C bindings. It checks at import that the installed wasmtime
+has the shape it expects, and otherwise serves everything by the public API: slower, never wrong.
+
+Guarantees:
+1. A host function never raises into wasm. wasmtime-py keeps a pending exception in a process
+   global, so it would surface in another guest's call (measured: 2-5 % of calls). Whatever happens
+   becomes an errno.
+2. Arguments are unsigned 32-bit integers, whichever path serves the call.
+3. A host function learns whom it serves from the thread: one Store runs on one thread at a time,
+   and `Guest.running` marks it. So one Linker serves all guests of an engine.
+"""
+
+import ctypes
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import wasmtime
+
+from wasi_nn.errors import Errno, MissingMemory, NNError
+from wasi_nn.memory import GuestMemory
+from wasi_nn.session import Session
+
+log = logging.getLogger(__name__)
+
+HostFunction = Callable[..., int | None]
+
+# One wasmtime_val_raw_t is a 16-byte union; an i32 is its first 4 bytes.
+_WORDS_PER_VALUE = 4
+_RAW = ctypes.POINTER(ctypes.c_uint32)
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, _RAW, ctypes.c_size_t
+)
+_NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+
+
+class _Thread(threading.local):
+    guest: "Guest | None" = None
+
+
+_thread = _Thread()
+
+
+class Guest:
+    """One running instance, as its host functions see it.
+
+    session: what the instance owns.   on_error: told every failed WASI-NN call, function name and
+    error; the guest itself gets only an errno.
+    """
+
+    def __init__(
+        self,
+        store: wasmtime.Store,
+        session: Session,
+        on_error: Callable[[str, NNError], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.session = session
+        self.on_error = on_error
+        self.interrupt: BaseException | None = None
+        self._memory: GuestMemory | None = None
+
+    @property
+    def memory(self) -> GuestMemory:
+        """The instance's memory. Raises: MissingMemory if it exports none."""
+        if self._memory is None:
+            raise MissingMemory("the guest exports no memory: wanted an export named memory")
+        return self._memory
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether a memory is bound already."""
+        return self._memory is not None
+
+    def bind(self, memory: Any) -> None:
+        """Take the instance's exported memory, if it is one."""
+        if isinstance(memory, wasmtime.Memory):
+            self._memory = memory_of(self.store, memory)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Serve host calls of this thread for this guest.
+
+        Raises: what the user sent (Ctrl-C) while a host function ran.
+        """
+        previous, _thread.guest = _thread.guest, self
+        try:
+            yield
+        finally:
+            _thread.guest = previous
+            interrupt, self.interrupt = self.interrupt, None
+            if interrupt is not None:
+                raise interrupt
+
+    def close(self) -> None:
+        """Give back all that the guest owns; windows into its memory become invalid."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        self.session.close()
+
+
+def _serve(name: str, function: HostFunction, arguments: tuple[int, ...]) -> int:
+    """Call a host function for this thread's guest and turn every failure into an errno."""
+    guest = _thread.guest
+    try:
+        if guest is None:
+            log.error("host function outside a running guest name=%s", name)
+            return Errno.RUNTIME_ERROR
+        return function(guest, *arguments) or 0
+    except NNError as error:
+        if guest is not None and guest.on_error is not None:
+            guest.on_error(name, error)
+        return error.errno
+    except Exception:
+        log.exception("host function failed name=%s", name)
+        return Errno.RUNTIME_ERROR
+    except BaseException as exc:  # Ctrl-C, SystemExit: `Guest.running` raises it again
+        if guest is not None:
+            guest.interrupt = exc
+        return Errno.RUNTIME_ERROR
+
+
+class _FastPath:
+    """`define` and `memory_of` by wasmtime's C bindings."""
+
+    def __init__(self) -> None:
+        from wasmtime import _ffi as ffi
+
+        self._ffi: Any = ffi
+        self._define = ffi.wasmtime_linker_define_func_unchecked
+        self._export_get = ffi.wasmtime_caller_export_get
+        # The trampolines live as long as the process: linkers are few, and a freed trampoline
+        # that wasm still calls is a crash.
+        self._kept: list[Any] = []
+        self._callback_type = ffi.wasmtime_func_unchecked_callback_t
+        self._check(ffi)
+        # Bound again with plain integers: half the price of the wrapper (0.23 us against 0.43).
+        library = ctypes.CDLL(ffi.dll._name)
+        self._data_size = library.wasmtime_memory_data_size
+        self._data_size.restype = ctypes.c_size_t
+        self._data_size.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+
+    @staticmethod
+    def _check(ffi: Any) -> None:
+        """Refuse a wasmtime whose C API is not the one this file was written against."""
+        wanted_value_bytes = 4 * _WORDS_PER_VALUE
+        got = ctypes.sizeof(ffi.wasmtime_val_raw_t)
+        if got != wanted_value_bytes:
+            raise ImportError(f"wasmtime_val_raw_t: got {got} bytes, wanted {wanted_value_bytes}")
+        callback = ffi.wasmtime_func_unchecked_callback_t
+        shape = [callback._restype_, *callback._argtypes_]
+        wanted = [
+            ctypes.c_size_t, ctypes.c_void_p, ctypes.POINTER(ffi.wasmtime_caller_t),
+            ctypes.POINTER(ffi.wasmtime_val_raw_t), ctypes.c_size_t,
+        ]  # fmt: skip
+        if shape != wanted:
+            raise ImportError("wasmtime_func_unchecked_callback_t has another signature")
+
+    def define(
+        self, linker: wasmtime.Linker, module: str, name: str, ty: wasmtime.FuncType,
+        function: HostFunction,
+    ) -> None:  # fmt: skip
+        arity = len(ty.params)
+        has_result = bool(ty.results)
+        offsets = tuple(_WORDS_PER_VALUE * index for index in range(arity))
+        bind = self._bind
+
+        def callback(_env: object, caller: int, raw: Any, _count: int) -> int:
+            guest = _thread.guest
+            if guest is not None and not guest.has_memory:
+                bind(guest, caller)
+            errno = _serve(name, function, tuple([raw[offset] for offset in offsets]))
+            if has_result:
+                raw[0] = errno
+            return 0
+
+        trampoline = _CALLBACK(callback)
+        self._kept.append(trampoline)
+        module_bytes, name_bytes = module.encode(), name.encode()
+        error = self._define(
+            linker.ptr(),
+            ctypes.create_string_buffer(module_bytes), len(module_bytes),
+            ctypes.create_string_buffer(name_bytes), len(name_bytes),
+            ty.ptr(), ctypes.cast(trampoline, self._callback_type), None, _NO_FINALIZER,
+        )  # fmt: skip
+        if error:
+            raise wasmtime.WasmtimeError._from_ptr(error)
+
+    def _bind(self, guest: Guest, caller: int) -> None:
+        """Find the memory of a guest that calls us from its start section."""
+        item = self._ffi.wasmtime_extern_t()
+        pointer = ctypes.cast(caller, ctypes.POINTER(self._ffi.wasmtime_caller_t))
+        found = self._export_get(pointer, ctypes.create_string_buffer(b"memory"), 6, item)
+        if found and item.kind == self._ffi.WASMTIME_EXTERN_MEMORY.value:
+            guest.bind(wasmtime.Memory._from_raw(item.of.memory))
+
+    def memory_of(self, store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
+        context = ctypes.cast(store._context(), ctypes.c_void_p).value
+        raw = memory._memory
+        address = ctypes.addressof(raw)
+        data_size = self._data_size
+
+        def size_of(_keep: object = raw) -> int:
+            return cast(int, data_size(context, address))
+
+        return GuestMemory(size_of, lambda: _view(store, memory))
+
+
+class _PublicPath:
+    """The same by wasmtime-py's public API."""
+
+    def define(
+        self, linker: wasmtime.Linker, module: str, name: str, ty: wasmtime.FuncType,
+        function: HostFunction,
+    ) -> None:  # fmt: skip
+        has_result = bool(ty.results)
+
+        def callback(caller: wasmtime.Caller, *arguments: int) -> int | None:
+            guest = _thread.guest
+            if guest is not None and not guest.has_memory:
+                guest.bind(caller.get("memory"))
+            # The public API hands i32 over as signed.
+            unsigned = tuple([argument & 0xFFFFFFFF for argument in arguments])
+            errno = int(_serve(name, function, unsigned))
+            if not has_result:
+                return None
+            return errno - (1 << 32) if errno > 0x7FFFFFFF else errno
+
+        linker.define_func(module, name, ty, callback, access_caller=True)
+
+    def memory_of(self, store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
+        return GuestMemory(lambda: memory.data_len(store), lambda: _view(store, memory))
+
+
+def _view(store: wasmtime.Store, memory: wasmtime.Memory) -> memoryview:
+    """View all of a memory as writable bytes."""
+    size = memory.data_len(store)
+    if size == 0:
+        return memoryview(bytearray())
+    address = ctypes.addressof(memory.data_ptr(store).contents)
+    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
+
+
+PUBLIC_PATH = _PublicPath()
+
+
+def fast_path() -> _FastPath | None:
+    """Make the fast path, or say in the log why this wasmtime does not allow it."""
+    try:
+        return _FastPath()
+    except (ImportError, AttributeError) as exc:
+        log.warning("fast host calls off, wasmtime has another shape reason=%s", exc)
+        return None
+
+
+_path: _FastPath | _PublicPath = fast_path() or PUBLIC_PATH
+
+
+def is_fast() -> bool:
+    """Tell whether host calls take the fast path."""
+    return isinstance(_path, _FastPath)
+
+
+@contextmanager
+def using(path: _FastPath | _PublicPath) -> Iterator[None]:
+    """Define host functions by this path inside the block; for tests and measurements."""
+    global _path
+    previous, _path = _path, path
+    try:
+        yield
+    finally:
+        _path = previous
+
+
+def define(
+    linker: wasmtime.Linker, module: str, name: str, parameters: int, function: HostFunction,
+    *, has_result: bool = True,
+) -> None:  # fmt: skip
+    """Offer a host function to guests.
+
+    parameters: how many i32 it takes.   function: called with the Guest and as many unsigned
+    integers; returns an errno (None counts as 0) and may raise anything.
+    """
+    i32 = wasmtime.ValType.i32
+    ty = wasmtime.FuncType([i32() for _ in range(parameters)], [i32()] if has_result else [])
+    _path.define(linker, module, name, ty, function)
+
+
+def memory_of(store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
+    """Make the bounds-checked memory of an instance."""
+    return _path.memory_of(store, memory)

@@ -1,0 +1,58 @@
+"""What one guest may hold and may use. The operator decides; the session enforces."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wasi_nn.backend import Device, Encoding
+from wasi_nn.errors import UnsupportedOperation
+from wasi_nn.tensor import Numbering
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How much one guest may hold; chosen for an edge box, not measured.
+
+    builders: parts of one model.   model_bytes: their sum.   tensor_bytes: inputs and outputs of
+    all contexts together.
+    """
+
+    graphs: int = 8
+    contexts: int = 64
+    builders: int = 16
+    model_bytes: int = 512 * MIB
+    tensor_bytes: int = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one guest may use; None means everything.
+
+    models: the names it may load, each with the name the catalogue knows it by.
+    numbering: the meaning of the guest's tensor type numbers.
+    allow_fallback: compute on the CPU where the wanted device is absent.
+    """
+
+    models: Mapping[str, str] | None = None
+    encodings: frozenset[Encoding] | None = None
+    devices: frozenset[Device] | None = None
+    numbering: Numbering = Numbering.AUTO
+    allow_fallback: bool = False
+
+    def check_device(self, device: Device) -> None:
+        """Raises: UnsupportedOperation if the guest may not use this device."""
+        if self.devices is not None and device not in self.devices:
+            granted = ", ".join(sorted(d.value for d in self.devices))
+            raise UnsupportedOperation(
+                f"device {device.value}: this app may use {granted}; grant it in [nn] devices"
+            )
+
+    def check_encoding(self, encoding: Encoding) -> None:
+        """Raises: UnsupportedOperation if the guest may not load this encoding."""
+        if self.encodings is not None and encoding not in self.encodings:
+            granted = ", ".join(sorted(e.value for e in self.encodings))
+            raise UnsupportedOperation(
+                f"encoding {encoding.value}: this app may load {granted}; "
+                f"grant it in [nn] encodings"
+            )

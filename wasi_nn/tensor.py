@@ -1,0 +1,215 @@
+"""Tensors: element types, the numberings that guests use for them, and what a graph expects.
+
+Inside this package a tensor that is ready to compute is a C-contiguous `numpy.ndarray` whose
+dtype is its type's `storage`. `Tensor` is what a guest claims before anyone has looked: a type,
+dimensions and bytes, valid by construction.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wasi_nn.errors import InvalidArgument
+
+Array = NDArray[Any]
+
+# Chosen, not measured: no model we know of has more than 8; numpy refuses more than 64.
+MAX_RANK = 16
+
+
+class TensorType(Enum):
+    """An element type, by the name that manifests and messages use."""
+
+    F16 = "f16"
+    F32 = "f32"
+    F64 = "f64"
+    BF16 = "bf16"
+    U8 = "u8"
+    I8 = "i8"
+    U16 = "u16"
+    I16 = "i16"
+    U32 = "u32"
+    I32 = "i32"
+    U64 = "u64"
+    I64 = "i64"
+    BOOL = "bool"
+
+    storage: np.dtype[Any]
+    itemsize: int
+
+    def __repr__(self) -> str:
+        return f"TensorType.{self.name}"
+
+
+# numpy has no bfloat16: its two bytes travel as u16 and are never computed with on our side.
+_STORAGE = {
+    "f16": "<f2", "f32": "<f4", "f64": "<f8", "bf16": "<u2", "u8": "u1", "i8": "i1",
+    "u16": "<u2", "i16": "<i2", "u32": "<u4", "i32": "<i4", "u64": "<u8", "i64": "<i8",
+    "bool": "?",
+}  # fmt: skip
+for _type in TensorType:
+    # Plain attributes, not properties: the compute path reads them for every tensor.
+    _type.storage = np.dtype(_STORAGE[_type.value])
+    _type.itemsize = _type.storage.itemsize
+
+
+class Numbering(Enum):
+    """Which meaning a guest gives to the type byte of a tensor record.
+
+    The list of WASI-NN changed in 2023 without any visible change of the ABI, so the byte alone
+    does not tell; `auto` decides by the number of bytes an element has (see `type_of`).
+    """
+
+    AUTO = "auto"
+    WITX_OLD = "witx-old"
+    WITX = "witx"
+    WIT = "wit"
+
+
+TYPE_NUMBERS: dict[Numbering, tuple[TensorType, ...]] = {
+    Numbering.WITX_OLD: (TensorType.F16, TensorType.F32, TensorType.U8, TensorType.I32),
+    Numbering.WITX: (
+        TensorType.F16, TensorType.F32, TensorType.F64, TensorType.U8, TensorType.I32,
+        TensorType.I64,
+    ),
+    Numbering.WIT: (
+        TensorType.F16, TensorType.F32, TensorType.F64, TensorType.BF16, TensorType.U8,
+        TensorType.I32, TensorType.I64,
+    ),
+}  # fmt: skip
+
+# In the order of how many guests send them; the first whose element size fits is meant.
+_AUTO_ORDER = (Numbering.WITX, Numbering.WITX_OLD, Numbering.WIT)
+
+
+def raw_bytes(array: Array) -> memoryview:
+    """View a C-contiguous array as its bytes; nothing is copied."""
+    buffer: Any = array.reshape(-1)  # numpy's types know no buffer before Python 3.12
+    return memoryview(buffer).cast("B")
+
+
+def type_of(number: int, *, elements: int, size_bytes: int, numbering: Numbering) -> TensorType:
+    """Tell what a tensor record's type byte means.
+
+    number: the byte.   elements: product of the dimensions.   size_bytes: length of the data.
+    Returns: the type. With `Numbering.AUTO` the one whose element size matches the data; where
+    none does (real guests send dims [1] with N bytes of text) the current witx meaning, so that
+    the caller's size check names the mismatch.
+    Raises: InvalidArgument if the number means nothing.
+    Source: the disambiguation rule is ours, checked on 35 published guests: every pair of byte
+    and element size has one meaning.
+    """
+    if numbering is not Numbering.AUTO:
+        known = TYPE_NUMBERS[numbering]
+        if number < len(known):
+            return known[number]
+        raise InvalidArgument(
+            f"tensor type: got {number}, wanted 0..{len(known) - 1} "
+            f"({', '.join(t.value for t in known)}) in the {numbering.value} numbering"
+        )
+    candidates = [TYPE_NUMBERS[n][number] for n in _AUTO_ORDER if number < len(TYPE_NUMBERS[n])]
+    if not candidates:
+        raise InvalidArgument(f"tensor type: got {number}, wanted 0..6")
+    for candidate in candidates:
+        if elements * candidate.itemsize == size_bytes:
+            return candidate
+    return candidates[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a graph expects or gives at one place; a None in the shape is a free dimension."""
+
+    name: str
+    type: TensorType
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.type.value} ({dims})"
+
+    def accepts(self, dims: tuple[int, ...]) -> bool:
+        """Tell whether a tensor of these dimensions fits."""
+        # The first test saves most callers the loop, 1 us for each tensor of each compute.
+        if dims == self.shape:
+            return True
+        return len(dims) == len(self.shape) and all(
+            wanted is None or wanted == got for wanted, got in zip(self.shape, dims, strict=True)
+        )
+
+
+def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
+    """Refuse arrays that a graph cannot take.
+
+    Raises: InvalidArgument naming the first that is wrong, what it is and what was wanted.
+    """
+    if len(inputs) != len(specs):
+        raise InvalidArgument(f"inputs: got {len(inputs)}, wanted {len(specs)}")
+    for index, (spec, array) in enumerate(zip(specs, inputs, strict=True)):
+        if array.dtype != spec.type.storage or not spec.accepts(array.shape):
+            raise InvalidArgument(
+                f"input {index} ({spec.name}): got {array.dtype} {array.shape}, wanted {spec}"
+            )
+        if not array.flags.c_contiguous:
+            raise InvalidArgument(
+                f"input {index} ({spec.name}): got an array with strides {array.strides}, wanted "
+                "a C-contiguous one; see numpy.ascontiguousarray"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A guest's tensor: type, dimensions, and exactly the bytes they need.
+
+    data: bytes-like, row-major, little-endian; borrowed. Whoever keeps the tensor beyond the
+    guest's call must copy (`array` does not).
+    Raises: InvalidArgument if the sizes disagree.
+    """
+
+    type: TensorType
+    dims: tuple[int, ...]
+    data: memoryview
+
+    def __post_init__(self) -> None:
+        if len(self.dims) > MAX_RANK:
+            raise InvalidArgument(
+                f"tensor rank: got {len(self.dims)} dimensions, wanted at most {MAX_RANK}"
+            )
+        wanted = math.prod(self.dims) * self.type.itemsize
+        if wanted != self.data.nbytes:
+            raise InvalidArgument(
+                f"tensor size: got {self.data.nbytes} bytes, wanted {wanted} for "
+                f"{self.type.value} {self.dims}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.type.value} {self.dims} {self.data.nbytes} bytes>"
+
+    def array(self) -> Array:
+        """View the bytes as an array of the tensor's dimensions; nothing is copied."""
+        return np.frombuffer(self.data, self.type.storage).reshape(self.dims)
+
+
+def fit(spec: TensorSpec, tensor: Tensor, what: str) -> tuple[int, ...]:
+    """Decide the dimensions under which a guest's tensor goes into an input.
+
+    A type of the same width is taken as raw bytes: WASI-NN has no i8, so guests send the integers
+    of a quantised model as u8. One-dimensional tensors of the right size mean "just the bytes"
+    (many guests send dims [1]): they take the input's own shape, free dimensions as 1.
+    Raises: InvalidArgument naming got and wanted.
+    """
+    is_raw = tensor.type is TensorType.U8 and spec.type in (TensorType.I8, TensorType.BOOL)
+    if tensor.type is spec.type or is_raw:
+        if spec.accepts(tensor.dims):
+            return tensor.dims
+        fixed = tuple(1 if dim is None else dim for dim in spec.shape)
+        if len(tensor.dims) == 1 and math.prod(fixed) * spec.type.itemsize == tensor.data.nbytes:
+            return fixed
+    raise InvalidArgument(
+        f"{what}: got {tensor.type.value} {tensor.dims}, wanted {spec} for {spec.name}"
+    )
