@@ -1,0 +1,115 @@
+"""Apps over the socket: list, deploy, and send a frame."""
+
+import itertools
+import re
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.concurrency import run_in_threadpool
+
+from appliance.api import shapes
+from appliance.api.body import TheBox, read_body
+from appliance.api.predictions import shape_of
+from appliance.app import Box
+from appliance.bundles import MAX_WASM_BYTES, read_bundle
+from appliance.errors import BadRequest
+from appliance.pictures import decode
+from appliance.records import Frame
+
+router = APIRouter(prefix="/v1/apps", tags=["apps"])
+
+# The source of frames that a client sends without naming a camera.
+SOURCE = "api"
+_sequence = itertools.count()
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
+
+
+@router.get("")
+def list_apps(box: TheBox) -> list[shapes.App]:
+    """List the apps, live and failed."""
+    failures = {failure.name: failure for failure in box.deployer.failures()}
+    listed = [_live(box, name) for name in box.apps.names()]
+    for app in listed:
+        failure = failures.pop(app.name, None)
+        app.last_deploy_error = failure.reason if failure is not None else ""
+    listed += [
+        shapes.App(
+            name=failure.name, state="failed", version=failure.version,
+            last_deploy_error=failure.reason,
+        )
+        for failure in failures.values()
+    ]  # fmt: skip
+    return sorted(listed, key=lambda app: app.name)
+
+
+@router.put("/{name}")
+async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
+    """Deploy a guest: the body is a .wasm, or a .zip with one and an app.toml."""
+    if _NAME.fullmatch(name) is None:
+        raise BadRequest(
+            f"app name: got {name[:80]!r}, wanted 1 to 63 lower-case letters, digits and dashes"
+        )
+    body = await read_body(request, MAX_WASM_BYTES, "a .wasm or a .zip")
+
+    def work() -> shapes.Deployed:
+        done = box.deployer.deploy(read_bundle(body), name, is_name_binding=True)
+        return shapes.Deployed(name=done.name, version=done.version, is_new=done.is_new)
+
+    return await run_in_threadpool(work)
+
+
+@router.post("/{name}/frames")
+async def send_frame(name: Name, request: Request, box: TheBox) -> shapes.Answer:
+    """Show a picture (JPEG, PNG, WebP, BMP or GIF as the body) to an app and get what it says."""
+    captured_at, captured_s = time.time(), time.monotonic()
+    body = await read_body(request, box.settings.max_body_bytes, "a picture")
+    return await run_in_threadpool(_answer, box, name, body, captured_at, captured_s)
+
+
+def _answer(
+    box: Box, name: str, body: bytes, captured_at: float, captured_s: float
+) -> shapes.Answer:
+    pixels, media_type = decode(body, max_pixels=box.settings.max_pixels)
+    decoded_s = time.monotonic()
+    frame = Frame(
+        source=SOURCE, sequence=next(_sequence), captured_at=captured_at,
+        captured_monotonic_s=captured_s, pixels=pixels, encoded=body, media_type=media_type,
+    )  # fmt: skip
+    done = box.pipeline.process(name, frame)
+    return shapes.Answer(
+        app=done.app,
+        version=done.version,
+        width=frame.width,
+        height=frame.height,
+        predictions=[shape_of(prediction) for prediction in done.predictions],
+        is_stored=done.is_stored,
+        timing_ms=shapes.Timing(
+            decode=_ms(decoded_s - captured_s),
+            guest=_ms(done.guest_s),
+            store=_ms(done.store_s),
+            total=_ms(time.monotonic() - captured_s),
+        ),
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _live(box: Box, name: str) -> shapes.App:
+    with box.apps.using(name) as app:
+        counts = app.statistics()
+        return shapes.App(
+            name=app.name,
+            state="live",
+            version=app.version,
+            mode=app.program.mode.value,
+            live_since=app.went_live_at,
+            frames=counts.frames,
+            predictions=counts.predictions,
+            failures=counts.failures,
+            last_error=counts.last_error,
+        )

@@ -1,0 +1,37 @@
+"""Reading request bodies under a limit."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from appliance.app import Box
+from appliance.errors import BadRequest, TooBig
+
+
+def box_of(request: Request) -> Box:
+    """Find the box that this application serves."""
+    box = request.app.state.box
+    assert isinstance(box, Box), "create_api puts it there"
+    return box
+
+
+TheBox = Annotated[Box, Depends(box_of)]
+
+
+async def read_body(request: Request, max_bytes: int, wanted: str) -> bytes:
+    """Read a body of at most max_bytes, refusing as soon as it is over.
+
+    wanted: what the body should be, for the message.
+    Raises: TooBig; BadRequest if it is empty.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise TooBig(f"body: got {announced} bytes, wanted at most {max_bytes}")
+    collected = bytearray()
+    async for chunk in request.stream():
+        collected += chunk
+        if len(collected) > max_bytes:
+            raise TooBig(f"body: got over {max_bytes} bytes, wanted at most {max_bytes}")
+    if not collected:
+        raise BadRequest(f"body: empty, wanted {wanted} (with curl: --data-binary @FILE)")
+    return bytes(collected)

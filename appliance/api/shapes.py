@@ -1,0 +1,95 @@
+"""What travels over the socket, as the OpenAPI page shows it.
+
+Times are Unix seconds. An error of any status is `{"error": sentence, "code": word}`; OIP clients
+read the key `error`.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Error(BaseModel):
+    """Why a request was refused."""
+
+    error: str = Field(description="what happened, got, wanted, what to do")
+    code: str = Field(description="a word for programs, such as bad_picture")
+    reason: str | None = Field(None, description="of a failed guest: trap, exit, deadline, ...")
+
+
+class Health(BaseModel):
+    """The box answers."""
+
+    status: str = "ok"
+    version: str
+    uptime_s: float
+    apps: int
+
+
+class App(BaseModel):
+    """One app: what is live, and what last went wrong."""
+
+    name: str
+    state: str = Field(description="live, or failed if no version answers")
+    version: str
+    mode: str | None = None
+    live_since: float | None = None
+    frames: int = 0
+    predictions: int = 0
+    failures: dict[str, int] = Field(default_factory=dict)
+    last_error: str = ""
+    last_deploy_error: str = ""
+
+
+class Deployed(BaseModel):
+    """What answers now; is_new is false if it was live already."""
+
+    name: str
+    version: str
+    is_new: bool
+
+
+class Prediction(BaseModel):
+    """What an app said about a frame; data is the guest's own JSON object."""
+
+    id: int | None
+    app: str
+    version: str
+    source: str
+    sequence: int
+    captured_at: float
+    emitted_at: float
+    label: str | None
+    score: float | None
+    data: dict[str, Any]
+
+
+class Timing(BaseModel):
+    """Where the time of one frame went, in milliseconds."""
+
+    decode: float
+    guest: float
+    store: float
+    total: float
+
+
+class Answer(BaseModel):
+    """What an app said about the frame just sent.
+
+    is_stored is false if the history could not be written; the predictions hold all the same.
+    """
+
+    app: str
+    version: str
+    width: int
+    height: int
+    predictions: list[Prediction]
+    is_stored: bool
+    timing_ms: Timing
+
+
+class Page(BaseModel):
+    """Predictions, newest first; `next_before` continues after the last one, null at the end."""
+
+    predictions: list[Prediction]
+    next_before: int | None

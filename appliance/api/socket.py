@@ -1,0 +1,90 @@
+"""The Unix socket: who may open it, whose place it may take, and how it ends.
+
+A socket file that nobody answers on is left over from a crash and is replaced; one that somebody
+answers on means another box runs over this state folder, and we refuse to start.
+"""
+
+import errno
+import grp
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from appliance.errors import Conflict, Unavailable
+from appliance.files import make_dirs
+from appliance.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 128
+_GRACE_S = 10
+
+
+@contextmanager
+def bind(settings: Settings) -> Iterator[socket.socket]:
+    """Open the listening socket with its rights; it is removed when the block ends.
+
+    Raises: Conflict if another box answers there; Unavailable if the place or group is not to
+    be had.
+    """
+    listener = _open(settings)
+    try:
+        yield listener
+    finally:
+        listener.close()
+        settings.socket_path.unlink(missing_ok=True)
+
+
+def _open(settings: Settings) -> socket.socket:
+    path = settings.socket_path
+    make_dirs(path.parent)
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Under a closed umask, so that nobody can connect before the rights are set.
+        old = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(old)
+        if settings.socket_group is not None:
+            os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
+        path.chmod(settings.socket_mode)
+        listener.listen(BACKLOG)
+    except (OSError, KeyError) as exc:
+        listener.close()
+        raise Unavailable(f"socket {path.name}: cannot be opened: {exc}") from exc
+    return listener
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket file that nobody answers on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            if exc.errno != errno.ECONNREFUSED:
+                raise Unavailable(f"socket {path.name}: {exc.strerror}") from exc
+            path.unlink(missing_ok=True)
+            log.info("socket left over from a crash replaced path=%s", path.name)
+            return
+    raise Conflict(
+        f"socket {path}: another appliance answers there; stop it or use another --state"
+    )
+
+
+def serve(api: FastAPI, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; what is under way is finished first."""
+    config = uvicorn.Config(
+        api, log_config=None, access_log=False, lifespan="off", server_header=False,
+        timeout_graceful_shutdown=_GRACE_S, ws="none",
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listener])

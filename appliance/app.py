@@ -1,0 +1,130 @@
+"""The box as a whole: builds every room, wires them, starts them, stops them in reverse.
+
+    box = Box(load_settings(state="/tmp/x"))
+    with box:
+        box.pipeline.process("classifier", frame)
+
+This is the only place that knows all the others.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from appliance.apps import AppTable
+from appliance.deploy import Deployer
+from appliance.files import make_dirs
+from appliance.guests.aot import AotCache
+from appliance.guests.engine import GuestEngine
+from appliance.guests.program import Host
+from appliance.inbox import Inbox
+from appliance.models import ModelRepository
+from appliance.pipeline import Pipeline
+from appliance.settings import Settings
+from appliance.shipped import models_folder
+from appliance.store import PredictionStore
+from wasi_nn.backends import all_backends
+from wasi_nn.executor import DirectExecutor
+from wasi_nn.registry import Registry
+
+log = logging.getLogger(__name__)
+
+_DAY_S = 24 * 3600.0
+# How much history may exceed its bounds for; the work is a few milliseconds.
+RETAIN_EVERY_S = 60.0
+
+
+class Box:
+    """One appliance over one state folder.
+
+    Constructing makes nothing on disk and starts nothing; `start` does, `stop` undoes it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.models = ModelRepository((settings.models, models_folder()))
+        self.registry = Registry(all_backends(), self.models)
+        self.engine = GuestEngine()
+        self.store = PredictionStore(settings.predictions_db)
+        self.apps = AppTable()
+        self.pipeline = Pipeline(self.apps, self.store)
+        self._scratch = tempfile.TemporaryDirectory(prefix="appliance-", dir=_memory_folder())
+        self.deployer = Deployer(
+            settings.apps,
+            Host(
+                self.engine, self.registry, DirectExecutor(), settings.limits,
+                settings.allow_device_fallback,
+            ),
+            AotCache(settings.cache_aot, self.engine),
+            self.apps,
+            scratch=Path(self._scratch.name),
+            instances=settings.threads or os.cpu_count() or 1,
+        )  # fmt: skip
+        self._inbox = Inbox(settings.inbox, self.deployer)
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
+        self._started = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Bring the box up: history, then what was deployed, then the inbox.
+
+        Raises: Unavailable if the state folder cannot be used.
+        """
+        with contextlib.ExitStack() as starting:
+            starting.callback(self._scratch.cleanup)
+            make_dirs(self.settings.state)
+            self.store.open()
+            starting.callback(self.store.close)
+            self.engine.start()
+            # Stopped after the guests: a guest's deadline counts on the ticks.
+            starting.callback(self.engine.stop)
+            starting.callback(self.apps.close)
+            self.deployer.restore()
+            self._keeper.start()
+            starting.callback(self._keeper.join)
+            starting.callback(self._stopping.set)
+            # Last to start and first to stop: it deploys, so everything else must be there.
+            self._inbox.start()
+            starting.callback(self._inbox.stop)
+            self._started = starting.pop_all()
+        log.info("box started state=%s apps=%d", self.settings.state, len(self.apps.names()))
+
+    def stop(self) -> None:
+        """Stop in reverse; what is under way is finished."""
+        self._started.close()
+        log.info("box stopped")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.stop()
+
+    def _retain(self) -> None:
+        """Keep the history within its bounds."""
+        while not self._stopping.wait(RETAIN_EVERY_S):
+            try:
+                self.store.retain(
+                    max_rows=self.settings.predictions_max_rows,
+                    max_age_s=self.settings.predictions_max_age_days * _DAY_S,
+                )
+            except Exception:
+                # A full disk; the next round tries again.
+                log.exception("history not trimmed")
+
+
+def _memory_folder() -> str | None:
+    """Choose where command guests find their frames: in memory, to spare the flash."""
+    folder = "/dev/shm"
+    return folder if os.path.isdir(folder) and os.access(folder, os.W_OK) else None

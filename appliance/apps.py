@@ -1,0 +1,177 @@
+"""The apps that are live now: who answers for a name, and what became of its frames.
+
+Switching is one assignment: a request that began with the old version ends with it, and the old
+version is closed when its last request is done.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from appliance.errors import ApplianceError, GuestFailed, NotFound
+from appliance.guests.command import CommandRunner
+from appliance.guests.program import Program
+from appliance.guests.reactor import ReactorRunner
+from appliance.guests.runner import Runner
+from appliance.manifests import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class AppStatistics:
+    """Counts of one version since it went live.
+
+    failures: by reason.   guest_s: time spent in the guest, all frames together.
+    last_error: the last failure's sentence, "" if there was none.
+    """
+
+    frames: int
+    predictions: int
+    failures: dict[str, int]
+    guest_s: float
+    last_error: str
+
+
+@dataclass(slots=True)
+class LiveApp:
+    """One version that answers.
+
+    went_live_at: Unix seconds.
+    """
+
+    program: Program
+    version: str
+    runner: Runner
+    went_live_at: float
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _users: int = 0
+    _is_retired: bool = False
+    _frames: int = 0
+    _predictions: int = 0
+    _guest_s: float = 0.0
+    _failures: dict[str, int] = field(default_factory=dict)
+    _last_error: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    def count_answer(self, predictions: int, guest_s: float) -> None:
+        """Count a frame that was answered."""
+        with self._lock:
+            self._frames += 1
+            self._predictions += predictions
+            self._guest_s += guest_s
+
+    def count_failure(self, error: ApplianceError) -> None:
+        """Count a frame that was not."""
+        reason = error.reason if isinstance(error, GuestFailed) else error.code
+        with self._lock:
+            self._frames += 1
+            self._failures[str(reason)] = self._failures.get(str(reason), 0) + 1
+            self._last_error = str(error)
+
+    def statistics(self) -> AppStatistics:
+        """Take a snapshot."""
+        with self._lock:
+            return AppStatistics(
+                self._frames, self._predictions, dict(self._failures), self._guest_s,
+                self._last_error,
+            )  # fmt: skip
+
+    def acquire(self) -> None:
+        """Keep the version from being closed until as many `release`."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """Give one `acquire` back; the last one closes a retired version."""
+        with self._lock:
+            self._users -= 1
+            is_last = self._is_retired and self._users == 0
+        if is_last:
+            self._close()
+
+    def retire(self) -> None:
+        """Close once nobody uses it any more; returns at once."""
+        with self._lock:
+            if self._is_retired:
+                return
+            self._is_retired = True
+            is_free = self._users == 0
+        if is_free:
+            self._close()
+
+    def _close(self) -> None:
+        self.runner.close()
+        self.program.keeper.close()
+
+
+class AppTable:
+    """Name -> live version. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._apps: dict[str, LiveApp] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all live apps, sorted."""
+        with self._lock:
+            return tuple(sorted(self._apps))
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[LiveApp]:
+        """Take the version that is live now, and keep it open inside the block.
+
+        Raises: NotFound naming the apps there are.
+        """
+        with self._lock:
+            app = self._apps.get(name)
+            if app is not None:
+                # Under the table's lock: between finding and using, nobody may retire it.
+                app.acquire()
+        if app is None:
+            known = ", ".join(self.names()) or "none is deployed"
+            raise NotFound(f"app {name}: not found; apps on this box: {known}")
+        try:
+            yield app
+        finally:
+            app.release()
+
+    def switch(self, app: LiveApp) -> None:
+        """Let this version answer from now on; the old one is drained."""
+        with self._lock:
+            old = self._apps.get(app.name)
+            self._apps[app.name] = app
+        if old is not None:
+            old.retire()
+
+    def close(self) -> None:
+        """Retire all."""
+        with self._lock:
+            apps, self._apps = list(self._apps.values()), {}
+        for app in apps:
+            app.retire()
+
+
+def make_live(
+    program: Program, version: str, *, instances: int, scratch: Path,
+    clock: Callable[[], float] = time.time,
+) -> LiveApp:  # fmt: skip
+    """Give a program its runner and warm it up.
+
+    Raises: GuestFailed if it cannot even be instantiated.
+    """
+    runner: Runner
+    if program.mode is Mode.REACTOR:
+        runner = reactor = ReactorRunner(program, instances)
+        try:
+            reactor.warm_up()
+        except GuestFailed:
+            program.keeper.close()
+            raise
+    else:
+        runner = CommandRunner(program, scratch)
+    return LiveApp(program, version, runner, clock())

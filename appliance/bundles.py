@@ -1,0 +1,85 @@
+"""What a user drops: a lone `.wasm`, or a `.zip` with one and an `app.toml`.
+
+Archives are read in memory, member by member, and never unpacked to disk: no path in one can
+lead anywhere, and a bomb is stopped by its limit, not by the disk.
+"""
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from hashlib import sha256
+
+from appliance.errors import BadGuest, BadRequest, TooBig
+from appliance.manifests import APP_MANIFEST
+
+MIB = 1024 * 1024
+# A Python guest with its interpreter is 18 MB; chosen with room above that.
+MAX_WASM_BYTES = 128 * MIB
+MAX_MANIFEST_BYTES = 64 * 1024
+MAX_MEMBERS = 64
+_VERSION_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A guest as it arrived.
+
+    manifest: the bytes of its app.toml, if it brought one.
+    """
+
+    wasm: bytes
+    manifest: bytes | None = None
+
+    @property
+    def version(self) -> str:
+        """Name the content: the same wasm and manifest are the same version."""
+        digest = sha256(sha256(self.wasm).digest())
+        digest.update(sha256(self.manifest or b"").digest())
+        return digest.hexdigest()[:_VERSION_LENGTH]
+
+
+def read_bundle(content: bytes) -> Bundle:
+    """Take apart what was dropped; anything that is no archive is taken for wasm.
+
+    Raises: BadRequest for a damaged archive, BadGuest for one without exactly one .wasm, TooBig.
+    """
+    if not content.startswith(b"PK\x03\x04"):
+        return Bundle(content)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _read_zip(archive)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
+        raise BadRequest(f"bundle: the zip archive is damaged or encrypted: {exc}") from exc
+
+
+def _read_zip(archive: zipfile.ZipFile) -> Bundle:
+    members = [info for info in archive.infolist() if not info.is_dir()]
+    if len(members) > MAX_MEMBERS:
+        raise TooBig(f"bundle: got {len(members)} files, wanted at most {MAX_MEMBERS}")
+    guests = [info for info in members if info.filename.endswith(".wasm")]
+    if len(guests) != 1:
+        raise BadGuest(f"bundle: got {len(guests)} .wasm files, wanted exactly one")
+    manifests = [info for info in members if info.filename.split("/")[-1] == APP_MANIFEST]
+    if len(manifests) > 1:
+        raise BadGuest(f"bundle: got {len(manifests)} {APP_MANIFEST} files, wanted at most one")
+    manifest = _read(archive, manifests[0], MAX_MANIFEST_BYTES) if manifests else None
+    return Bundle(_read(archive, guests[0], MAX_WASM_BYTES), manifest)
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int) -> bytes:
+    with archive.open(info) as member:
+        # The size in the archive's directory is a claim; what comes out is counted.
+        content = member.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise TooBig(f"bundle: {info.filename} is over {max_bytes} bytes unpacked")
+    return content
+
+
+def write_bundle(wasm: bytes, manifest: bytes) -> bytes:
+    """Pack a guest with its manifest, for sending both as one body."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("app.wasm", wasm)
+        archive.writestr(APP_MANIFEST, manifest)
+    return packed.getvalue()

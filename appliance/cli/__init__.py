@@ -1,0 +1,35 @@
+"""The command line: `appliance COMMAND`.
+
+Every failure is one sentence on standard error and an exit status that is not 0.
+"""
+
+import sys
+
+import typer
+
+from appliance.cli import box, demo, doctor, guest, serve
+from appliance.errors import ApplianceError
+from wasi_nn.errors import NNError
+
+app = typer.Typer(
+    name="appliance",
+    help="An edge box that runs wasm image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _module in (serve, demo, box, guest, doctor):
+    _module.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; the console script."""
+    try:
+        app()
+    except (ApplianceError, NNError) as exc:
+        sys.stderr.write(f"appliance: {exc}\n")
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough.
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,127 @@
+"""`appliance demo`: the main job on real pictures, as a user would do it.
+
+A box is started as a process of its own on an empty state folder, the built-in classifier is
+dropped into its inbox, the sample pictures are sent over its socket, and it is stopped again.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from watchfiles import watch
+
+from appliance.cli.box import answer_table
+from appliance.cli.options import console
+from appliance.cli.serve import READY
+from appliance.client import Client
+from appliance.errors import Unavailable
+from appliance.settings import load_settings
+from appliance.shipped import classifier_folder, samples_folder
+
+_DEPLOY_TIMEOUT_MS = 60_000
+_STOP_TIMEOUT_S = 30
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False,
+) -> None:
+    """Start a box, drop the classifier, classify the sample pictures, stop."""
+    # Under /tmp: a socket's path may have no more than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="appliance-demo-", dir="/tmp") as folder:
+        settings = load_settings(state=Path(folder))
+        console.print(f"1. starting a box on the empty folder {folder}")
+        with _running_box(settings.state) as process:
+            console.print(f"2. dropping classifier.wasm into {settings.inbox}")
+            guest = settings.inbox / "classifier.wasm"
+            shutil.copyfile(classifier_folder() / "app.toml", guest.with_suffix(".toml"))
+            shutil.copyfile(classifier_folder() / "classifier.wasm", guest)
+            status = _wait_for_status(guest.with_name("classifier.wasm.status"))
+            console.print(f"   {status['app']} {status['version']} is live")
+            console.print("3. sending the sample pictures as frames")
+            pictures = sorted(samples_folder().glob("*.jpg"))
+            with Client(settings.socket_path) as box:
+                answers = [(p, box.predict("classifier", p.read_bytes())) for p in pictures]
+            console.print(answer_table(answers))
+            console.print("4. the same by curl, while a box runs:")
+            _print_curl(settings.socket_path, pictures[0])
+            if keep:
+                console.print("   the box runs on; Ctrl-C stops it")
+                _wait_for_interrupt(process)
+            console.print("5. stopping")
+    console.print("done")
+
+
+@contextmanager
+def _running_box(state: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `appliance serve` until the block ends, then stop it as an operator would.
+
+    Raises: Unavailable if it does not come up or does not stop cleanly.
+    """
+    command = [sys.executable, "-m", "appliance", "serve", "--state", str(state)]
+    with (state / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None, "a pipe was asked for"
+        if not process.stdout.readline().startswith(READY):
+            process.wait()
+            raise Unavailable("the box did not start:\n" + (state / "serve.log").read_text())
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise Unavailable(f"the box did not stop within {_STOP_TIMEOUT_S} s") from None
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+    if status != 0:
+        raise Unavailable(
+            f"the box ended with status {status}:\n" + (state / "serve.log").read_text()
+        )
+
+
+def _wait_for_status(path: Path) -> dict[str, Any]:
+    """Wait until the inbox has said what became of a dropped file."""
+    changes = watch(
+        path.parent, rust_timeout=_DEPLOY_TIMEOUT_MS, yield_on_timeout=True, recursive=False,
+        step=20, debounce=100,
+    )  # fmt: skip
+    while not path.is_file():
+        if not next(changes):
+            raise Unavailable("the box did not take the file within a minute")
+    status: dict[str, Any] = json.loads(path.read_text())
+    if status["state"] != "live":
+        raise Unavailable(f"the box refused the guest: {status['reason']}")
+    return status
+
+
+def _wait_for_interrupt(process: subprocess.Popen[str]) -> None:
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        console.print()
+
+
+def _print_curl(socket: Path, picture: Path) -> None:
+    base = f"curl --unix-socket {socket}"
+    for line in (
+        f"{base} --data-binary @{picture} http://box/v1/apps/classifier/frames",
+        f"{base} 'http://box/v1/predictions?label=espresso'",
+        f"{base} http://box/v1/apps",
+    ):
+        console.print(f"   {line}", soft_wrap=True)

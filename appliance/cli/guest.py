@@ -1,0 +1,246 @@
+"""Commands for one guest without a box: run and compile."""
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+import wasmtime
+from pydantic import ValidationError
+
+from appliance.cli.options import read_file
+from appliance.errors import BadGuest, BadRequest, FailureReason, GuestFailed
+from appliance.files import write_atomic
+from appliance.guests.aot import compile_bytes, reason_of
+from appliance.guests.command import is_success
+from appliance.guests.engine import GuestEngine
+from appliance.guests.instance import Instance, Output
+from appliance.guests.program import ON_FRAME, START, Host, Program, make_program
+from appliance.manifests import AppManifest, Mode, name_from
+from appliance.models import ModelRepository
+from appliance.pictures import decode
+from appliance.records import Frame
+from appliance.settings import GIB, AppLimits, explain, load_settings
+from appliance.shipped import models_folder
+from wasi_nn.backends import all_backends
+from wasi_nn.catalogue import Catalogue, NamedModel, StaticCatalogue, parse_preload
+from wasi_nn.errors import NotFound
+from wasi_nn.executor import DirectExecutor
+from wasi_nn.registry import Registry
+
+# A program run by hand may take its time; a box's app may not.
+_TIMEOUT_S = 3600.0
+_ELF = b"\x7fELF"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("run", context_settings={"allow_interspersed_args": False}, no_args_is_help=True)(
+        run
+    )
+    app.command("compile", no_args_is_help=True)(compile_guest)
+
+
+class _Models:
+    """What was preloaded by name first, then the models that come with the box."""
+
+    def __init__(self, preloaded: Sequence[NamedModel], repository: Catalogue) -> None:
+        self._preloaded = StaticCatalogue(preloaded)
+        self._repository = repository
+
+    def find(self, name: str) -> NamedModel:
+        try:
+            return self._preloaded.find(name)
+        except NotFound:
+            return self._repository.find(name)
+
+
+def run(
+    guest: Annotated[Path, typer.Argument(help="A .wasm, or a .cwasm that `compile` made.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARG...", help="Its arguments; for a reactor, pictures to show."),
+    ] = None,
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--dir", metavar="GUEST:HOST", help="A folder the guest may read and write."),
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="For the guest.")
+    ] = None,
+    preloads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--nn-preload", metavar="NAME:ENCODING:TARGET:PATH[:PATH]",
+            help="A model that the guest may load by name, as WasmEdge spells it.",
+        ),
+    ] = None,
+    max_memory: Annotated[str, typer.Option(help="Of linear memory, such as 64MiB.")] = "1GiB",
+    timeout: Annotated[float, typer.Option(help="Seconds.", min=0.01)] = _TIMEOUT_S,
+    statistics: Annotated[
+        bool, typer.Option(help="Print what the run took, on standard error.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Run one guest here and now; its exit status is this one's."""
+    content = read_file(guest)
+    manifest = AppManifest(
+        name=name_from(guest.name), env=dict(_pair(text, "=", "--env") for text in env or ())
+    )
+    limits = _limits(max_memory, timeout)
+    catalogue = _Models(
+        [parse_preload(text) for text in preloads or ()],
+        ModelRepository((load_settings().models, models_folder())),
+    )
+    engine = GuestEngine(counts_fuel=statistics)
+    host = Host(engine, Registry(all_backends(), catalogue), DirectExecutor(), limits)
+    program = make_program(host, _module(engine, content), manifest)
+    engine.start()
+    try:
+        is_reactor = program.mode is Mode.REACTOR
+        status = (
+            _show(program, arguments or [], statistics)
+            if is_reactor
+            else _start(program, guest.name, arguments or [], folders or [], statistics)
+        )
+    finally:
+        program.keeper.close()
+        engine.stop()
+    raise typer.Exit(status)
+
+
+def _limits(max_memory: str, timeout_s: float) -> AppLimits:
+    """What the user allows; of output as much as there is."""
+    try:
+        return AppLimits.model_validate(
+            {
+                "memory_bytes": max_memory,
+                "deadline_s": timeout_s,
+                "output_bytes": 1 << 40,
+                "tensor_bytes": 4 * GIB,
+            }
+        )
+    except ValidationError as exc:
+        raise BadRequest(f"--max-memory or --timeout: {explain(exc, AppLimits)}") from exc
+
+
+def _module(engine: GuestEngine, content: bytes) -> wasmtime.Module:
+    """Compile a guest, or take one that `compile` made: the user vouches for it, as for any
+    program started by hand."""
+    compiled = content if content.startswith(_ELF) else compile_bytes(engine, content)
+    try:
+        return wasmtime.Module.deserialize(engine.engine, compiled)
+    except wasmtime.WasmtimeError as exc:
+        raise BadGuest(
+            f"guest: this .cwasm is not for this machine: {reason_of(exc)}; compile it again"
+        ) from exc
+
+
+def _start(
+    program: Program, name: str, arguments: list[str], folders: list[str], statistics: bool
+) -> int:
+    wasi = wasmtime.WasiConfig()
+    wasi.argv = [name, *arguments]
+    wasi.env = list(program.manifest.env.items())
+    wasi.inherit_stdin()
+    for text in folders:
+        seen, real = _pair(text, ":", "--dir")
+        try:
+            wasi.preopen_dir(real, seen)
+        except wasmtime.WasmtimeError as exc:
+            raise BadRequest(f"--dir {text}: no such folder on this machine: {real}") from exc
+    instance = Instance(program, wasi, Output(_to(sys.stdout), _to(sys.stderr)))
+    started_s = time.perf_counter()
+    try:
+        instance.call(START)
+        status = 0
+    except GuestFailed as failure:
+        if failure.reason is not FailureReason.EXIT:
+            raise
+        cause = failure.__cause__
+        status = cause.code if isinstance(cause, wasmtime.ExitTrap) else 1
+        if not is_success(failure) and instance.guest.last_error:
+            sys.stderr.write(f"appliance: {instance.guest.last_error}\n")
+    finally:
+        if statistics:
+            _print_statistics(instance, time.perf_counter() - started_s)
+        instance.close()
+    return status
+
+
+def _show(program: Program, pictures: list[str], statistics: bool) -> int:
+    """Show pictures to a reactor and print what it emits, a line each."""
+    wasi = wasmtime.WasiConfig()
+    wasi.argv = [program.name]
+    wasi.env = list(program.manifest.env.items())
+    instance = Instance(program, wasi, Output(_to(sys.stderr), _to(sys.stderr)))
+    started_s = time.perf_counter()
+    status = 0
+    try:
+        for sequence, picture in enumerate(pictures):
+            encoded = read_file(Path(picture))
+            pixels, media_type = decode(encoded, max_pixels=load_settings().max_pixels)
+            frame = Frame(
+                "file", sequence, time.time(), time.monotonic(), pixels, encoded, media_type
+            )
+            status = instance.call(ON_FRAME, instance.guest.show(frame)) or status
+            if instance.guest.last_error:
+                sys.stderr.write(f"appliance: {instance.guest.last_error}\n")
+            for output in instance.guest.hide():
+                sys.stdout.write(output.decode("utf-8", "replace") + "\n")
+    finally:
+        if statistics:
+            _print_statistics(instance, time.perf_counter() - started_s)
+        instance.close()
+    return status
+
+
+def _print_statistics(instance: Instance, wall_s: float) -> None:
+    registry = instance.program.host.registry.statistics()
+    sys.stderr.write(
+        f"wall: {wall_s * 1000:.3f} ms\n"
+        f"instructions (fuel): {instance.fuel_used()}\n"
+        f"linear memory: {instance.memory_bytes()} bytes\n"
+        f"wasi-nn computes: {instance.guest.session.computes}\n"
+        f"graphs loaded: {registry.loads}, found in the cache: {registry.hits}\n"
+    )
+
+
+def _to(stream: TextIO) -> Callable[[bytes], int | None]:
+    """Pass a guest's output on, as bytes and at once."""
+
+    def write(raw: bytes) -> int | None:
+        try:
+            stream.buffer.write(raw)
+            stream.buffer.flush()
+        except OSError as exc:  # the reader, such as `head`, has gone
+            return -(exc.errno or errno.EIO)
+        return None
+
+    return write
+
+
+def _pair(text: str, separator: str, option: str) -> tuple[str, str]:
+    left, found, right = text.partition(separator)
+    if not found or not left:
+        raise typer.BadParameter(f"{option} {text}: wanted two parts with {separator!r} between")
+    return left, right
+
+
+def compile_guest(
+    guest: Annotated[Path, typer.Argument(help="A .wasm.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Else the guest's name with .cwasm.")
+    ] = None,
+) -> None:
+    """Compile a guest for this machine, for `run` to start at once."""
+    engine = GuestEngine()
+    started_s = time.perf_counter()
+    compiled = compile_bytes(engine, read_file(guest))
+    target = output or guest.with_suffix(".cwasm")
+    write_atomic(target, compiled, mode=0o644)
+    typer.echo(
+        f"{target}: {len(compiled)} bytes for {engine.fingerprint}, "
+        f"{(time.perf_counter() - started_s) * 1000:.0f} ms"
+    )

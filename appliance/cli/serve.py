@@ -1,0 +1,50 @@
+"""`appliance serve`: run the box."""
+
+import logging
+import signal
+import sys
+import time
+from typing import Never
+
+import typer
+
+from appliance.api.http import create_api
+from appliance.api.socket import bind, serve
+from appliance.app import Box
+from appliance.cli.options import State
+from appliance.logs import LogStyle, configure
+from appliance.settings import load_settings
+
+# Read by whoever started us, to know that the socket answers.
+READY = "listening on "
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("serve")(run)
+
+
+class _Stop(BaseException):
+    """SIGTERM came; like KeyboardInterrupt, it unwinds whatever is under way."""
+
+
+def _on_sigterm(_number: int, _frame: object) -> Never:
+    raise _Stop
+
+
+def run(state: State = None) -> None:
+    """Run the box until Ctrl-C or SIGTERM."""
+    configure(LogStyle.AUTO)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    # Before the slow start, so that a stop during it is orderly too. While it serves, uvicorn
+    # puts its own handlers in place; it raises the signal again here when it is done.
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    chosen = {} if state is None else {"state": state}
+    settings = load_settings(**chosen)
+    try:
+        # The socket first: it is also the lock of the state folder.
+        with bind(settings) as listener, Box(settings) as box:
+            sys.stdout.write(f"{READY}{settings.socket_path}\n")
+            sys.stdout.flush()
+            serve(create_api(box, time.time), listener)
+    except (_Stop, KeyboardInterrupt):
+        return

@@ -1,0 +1,133 @@
+"""The wasm engine that all guests of the box share: settings, clock, and what guests may import.
+
+Rules:
+1. Every guest can be stopped: epochs are on, and a guest sets its deadline in ticks of 10 ms
+   (what Spin uses). The ticker sleeps while no guest runs, so an idle box stays idle.
+2. One Linker serves all guests; a host function learns from the thread whom it serves
+   (`wasi_nn.hostcall`).
+"""
+
+import math
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import wasmtime
+
+from appliance.errors import BadGuest
+from appliance.guests import frames
+from wasi_nn import wamr, witx
+
+TICK_S = 0.010
+
+WASI = "wasi_snapshot_preview1"
+MODULES = (WASI, witx.MODULE, wamr.MODULE, frames.MODULE)
+
+
+class Ticker:
+    """Advances the engine's epoch every 10 ms while somebody runs.
+
+    One thread, owned here: `start` before the first guest, `stop` after the last.
+    """
+
+    def __init__(self, engine: wasmtime.Engine) -> None:
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._running = 0
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._tick, name="guest-epochs", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Keep the epochs coming inside the block."""
+        with self._changed:
+            self._running += 1
+            if self._running == 1:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+
+    def _tick(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._running or self._is_stopping)
+                if self._is_stopping:
+                    return
+                # A stop ends the wait early; anything else that notifies costs one early tick.
+                self._changed.wait(TICK_S)
+            self._engine.increment_epoch()
+
+
+class GuestEngine:
+    """Makes instances of compiled guests.
+
+    counts_fuel: count instructions, which costs about 10 % and compiles to other code.
+    """
+
+    def __init__(self, *, counts_fuel: bool = False) -> None:
+        config = wasmtime.Config()
+        config.epoch_interruption = True
+        config.consume_fuel = counts_fuel
+        self.counts_fuel = counts_fuel
+        # Part of every cache key: code compiled for one engine does not run in the other.
+        self.fingerprint = f"wasmtime-{version('wasmtime')}-epoch{'-fuel' if counts_fuel else ''}"
+        self.engine = wasmtime.Engine(config)
+        self.linker = wasmtime.Linker(self.engine)
+        self.linker.define_wasi()
+        witx.add_to_linker(self.linker)
+        wamr.add_to_linker(self.linker)
+        frames.add_to_linker(self.linker)
+        self.ticker = Ticker(self.engine)
+
+    def start(self) -> None:
+        """Begin to count time."""
+        self.ticker.start()
+
+    def stop(self) -> None:
+        """Stop counting; no guest may run any more."""
+        self.ticker.stop()
+
+    def link(self, module: wasmtime.Module) -> wasmtime.InstancePre:
+        """Resolve a module's imports.
+
+        Raises: BadGuest naming the import that is not offered, and what is.
+        """
+        try:
+            return self.linker.instantiate_pre(module)
+        except wasmtime.WasmtimeError as exc:
+            raise BadGuest(_import_problem(str(exc))) from exc
+
+
+def ticks(seconds: float) -> int:
+    """Convert a time limit to epochs, rounded up; one more because the present one is part gone."""
+    return math.ceil(seconds / TICK_S) + 1
+
+
+def _import_problem(message: str) -> str:
+    """Say which import is wrong, from the engine's sentence."""
+    unknown = re.search(r"unknown import: `(.+?)::(.+?)` has not been defined", message)
+    if unknown is not None:
+        module, name = unknown[1], unknown[2]
+        if module in MODULES:
+            return f"import {module}.{name}: {module} has no such function on this box"
+        return f"import {module}.{name}: not offered; this box offers {', '.join(MODULES)}"
+    incompatible = re.search(r"incompatible import type for `(.+?)::(.+?)`", message)
+    if incompatible is not None:
+        types = re.search(r"expected type `(.+?)`, found type `(.+?)`", message, re.DOTALL)
+        got_wanted = f": got {types[1]}, wanted {types[2]}" if types else ""
+        return f"import {incompatible[1]}.{incompatible[2]}: another signature{got_wanted}"
+    return f"the guest's imports do not link: {message.splitlines()[0]}"

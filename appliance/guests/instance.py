@@ -1,0 +1,161 @@
+"""One instance of a guest, under its limits, and what became of a call into it."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import wasmtime
+
+from appliance.errors import FailureReason, GuestFailed
+from appliance.guests.aot import reason_of
+from appliance.guests.engine import GuestEngine, ticks
+from appliance.guests.frames import FrameGuest
+from appliance.guests.program import INITIALIZE, Program
+from appliance.settings import MIB
+from wasi_nn.executor import Ticket
+
+# One function table of a large C++ program has some thousands; 8 bytes each.
+MAX_TABLE_ELEMENTS = 100_000
+
+_OUT_OF_TIME = (wasmtime.TrapCode.INTERRUPT, wasmtime.TrapCode.OUT_OF_FUEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a guest's standard streams go; each returns None, or a negative errno to refuse."""
+
+    stdout: Callable[[bytes], int | None]
+    stderr: Callable[[bytes], int | None]
+
+
+class Instance:
+    """A guest's Store with everything in it. Not thread-safe: one Store, one thread at a time.
+
+    wasi: arguments, environment, folders; the streams are set here.
+    Raises: GuestFailed if it cannot be instantiated within its limits.
+    """
+
+    def __init__(self, program: Program, wasi: wasmtime.WasiConfig, output: Output) -> None:
+        self.program = program
+        self._engine: GuestEngine = program.host.engine
+        self._store = wasmtime.Store(self._engine.engine)
+        wasi.stdout_custom = output.stdout
+        wasi.stderr_custom = output.stderr
+        self._store.set_wasi(wasi)
+        self._store.set_limits(
+            memory_size=program.limits.memory_bytes,
+            table_elements=MAX_TABLE_ELEMENTS,
+            instances=1,
+            memories=4,
+            tables=16,
+        )
+        if self._engine.counts_fuel:
+            self._store.set_fuel(program.limits.fuel or (1 << 63))
+        self.guest = FrameGuest(
+            self._store, program.new_session(), program.manifest, program.journal,
+            program.limits.output_bytes,
+        )  # fmt: skip
+        try:
+            self._exports = self._run(self._instantiate)
+        except BaseException:
+            self.close()
+            raise
+
+    def _instantiate(self) -> Mapping[str, Any]:
+        instance = self.program.linked.instantiate(self._store)
+        exports = instance.exports(self._store)
+        self.guest.bind(exports.get("memory"))
+        # A reactor's constructors; wasmtime does not call them by itself.
+        initialize = exports.get(INITIALIZE)
+        if isinstance(initialize, wasmtime.Func):
+            initialize(self._store)
+        return exports
+
+    def call(self, export: str, *arguments: int) -> Any:
+        """Call an export under the app's deadline.
+
+        Raises: GuestFailed; the instance is dead then.
+        """
+        function = self._exports[export]
+        assert isinstance(function, wasmtime.Func), f"{export} is a function (checked at deploy)"
+        return self._run(lambda: function(self._store, *arguments))
+
+    def stop_soon(self) -> None:
+        """End the call that is under way at the guest's next branch; from a host function only."""
+        self._store.set_epoch_deadline(0)
+
+    def fuel_used(self) -> int | None:
+        """Instructions run so far, if the engine counts them."""
+        if not self._engine.counts_fuel:
+            return None
+        return (self.program.limits.fuel or (1 << 63)) - self._store.get_fuel()
+
+    def memory_bytes(self) -> int:
+        """Size of the guest's linear memory now."""
+        return self.guest.memory.size_bytes if self.guest.has_memory else 0
+
+    def close(self) -> None:
+        """Free the memory and every graph and context the guest held."""
+        self.guest.close()
+        self._store.close()
+
+    def _run(self, enter: Callable[[], Any]) -> Any:
+        deadline_s = self.program.limits.deadline_s
+        self.guest.session.ticket = Ticket(self.program.name, time.monotonic() + deadline_s)
+        self._store.set_epoch_deadline(ticks(deadline_s))
+        try:
+            with self._engine.ticker.ticking(), self.guest.running():
+                return enter()
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as exc:
+            raise self._failure(exc) from exc
+
+    def _failure(self, error: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestFailed:
+        """Say why a call ended."""
+        limits = self.program.limits
+        if isinstance(error, wasmtime.ExitTrap):
+            return GuestFailed(
+                f"the guest exited with status {error.code}{self._hint()}",
+                reason=FailureReason.EXIT,
+            )
+        if not isinstance(error, wasmtime.Trap):
+            reason = reason_of(error)
+            if "exceeds memory limits" in reason:
+                return GuestFailed(
+                    f"{reason}: the app's limit is {limits.memory_bytes} bytes; raise "
+                    "memory_bytes in [limits]",
+                    reason=FailureReason.MEMORY,
+                )
+            is_exit = "exit status" in reason
+            return GuestFailed(
+                f"the guest failed: {reason}{self._hint()}",
+                reason=FailureReason.EXIT if is_exit else FailureReason.TRAP,
+            )
+        if error.trap_code in _OUT_OF_TIME:
+            return GuestFailed(
+                f"the guest was stopped after {limits.deadline_s:g} s, its deadline; raise "
+                "deadline_s in [limits] if it needs longer",
+                reason=FailureReason.DEADLINE,
+            )
+        what = reason_of(error).removeprefix("1: ").removeprefix("wasm trap: ")
+        return self._trapped(what)
+
+    def _trapped(self, what: str) -> GuestFailed:
+        """Tell a guest that ran out of memory from one that is wrong.
+
+        wasmtime does not report a refused `memory.grow`; allocators double, so a guest over half
+        of its limit that traps most likely failed to grow.
+        """
+        used, limit = self.memory_bytes(), self.program.limits.memory_bytes
+        if used > limit // 2:
+            return GuestFailed(
+                f"the guest trapped ({what}) with {used // MIB} MiB of its {limit // MIB} MiB of "
+                "memory in use; raise memory_bytes in [limits] if it needs more",
+                reason=FailureReason.MEMORY,
+            )
+        return GuestFailed(f"the guest trapped: {what}{self._hint()}", reason=FailureReason.TRAP)
+
+    def _hint(self) -> str:
+        """Add the last WASI-NN error: guests that meet one usually give up with little to say."""
+        error = self.guest.last_error
+        return f"; its last failed call: {error}" if error else ""

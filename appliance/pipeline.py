@@ -1,0 +1,78 @@
+"""From a frame to stored predictions."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from appliance.apps import AppTable
+from appliance.errors import ApplianceError, Unavailable
+from appliance.records import Frame, Prediction, prediction_from_output
+from appliance.store import PredictionStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What one app made of one frame.
+
+    is_stored: False if the disk refused the history; the predictions hold all the same, without
+    ids.   guest_s, store_s: seconds.
+    """
+
+    app: str
+    version: str
+    predictions: tuple[Prediction, ...]
+    is_stored: bool
+    guest_s: float
+    store_s: float
+
+
+class Pipeline:
+    """Shows frames to apps and keeps what they say."""
+
+    def __init__(
+        self, table: AppTable, store: PredictionStore, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._table = table
+        self._store = store
+        self._clock = clock
+
+    def process(self, app_name: str, frame: Frame) -> Processed:
+        """Show a frame to an app.
+
+        Raises: NotFound for an unknown app, GuestFailed, Unavailable. The app stays.
+        """
+        with self._table.using(app_name) as app:
+            try:
+                answer = app.runner.run(frame)
+            except ApplianceError as exc:
+                app.count_failure(exc)
+                log.info("frame failed app=%s version=%s reason=%s", app.name, app.version, exc)
+                raise
+            now = self._clock()
+            predictions = tuple(
+                prediction_from_output(
+                    output, app=app.name, version=app.version, frame=frame, emitted_at=now
+                )
+                for output in answer.outputs
+            )
+            started_s = time.perf_counter()
+            stored, is_stored = self._keep(predictions)
+            app.count_answer(len(stored), answer.guest_s)
+        return Processed(
+            app.name, app.version, stored, is_stored, answer.guest_s,
+            time.perf_counter() - started_s,
+        )  # fmt: skip
+
+    def _keep(self, predictions: tuple[Prediction, ...]) -> tuple[tuple[Prediction, ...], bool]:
+        """Store them; a box whose disk is full still answers."""
+        if not predictions:
+            return predictions, True
+        try:
+            ids = self._store.append(predictions)
+        except Unavailable as exc:
+            log.error("predictions not stored reason=%s", exc)
+            return predictions, False
+        return tuple(replace(p, id=i) for p, i in zip(predictions, ids, strict=True)), True

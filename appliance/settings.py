@@ -1,0 +1,256 @@
+"""What the operator decides, read once at start and then frozen.
+
+A value comes from, first wins: the caller (the command line), the environment
+(`APPLIANCE_MAX_PIXELS`, nested `APPLIANCE_LIMITS__MEMORY_BYTES`), `<state>/settings.toml`, the
+default. The state folder itself: the caller, `APPLIANCE_STATE`, `STATE_DIRECTORY` (systemd sets
+it for `StateDirectory=appliance`: /var/lib/appliance), else ~/.local/state/appliance.
+
+This is the only file that reads the environment. It also owns the two things that every TOML
+file of ours shares: sizes such as "64MiB", and turning pydantic's findings into our sentences.
+"""
+
+import difflib
+import logging
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from appliance.errors import BadSettings
+
+logger = logging.getLogger(__name__)
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_UNITS = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
+# sun_path of sockaddr_un has 108 bytes on Linux, the last one a NUL (man 7 unix).
+_MAX_SOCKET_PATH_BYTES = 107
+_MAX_SHOWN = 60
+
+
+def _parse_size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", value.strip())
+    if match is None or match[2] not in _UNITS:
+        raise ValueError('a size such as "64MiB" or 67108864 (units B, KiB, MiB, GiB)')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _parse_mode(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"(0o)?[0-7]{3,4}", value) is None:
+        raise ValueError('octal rights such as "0660"')
+    return int(value, 8)
+
+
+SizeBytes = Annotated[int, BeforeValidator(_parse_size), Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A table of a TOML file: frozen, unknown keys and numbers that are none refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AppLimits(Table):
+    """What one app may use. `model_fields_set` tells what was said and what is the default.
+
+    memory_bytes: linear memory.   deadline_s: wall time of one frame.   fuel: None = not counted.
+    output_bytes: per frame.   tensor_bytes: of all tensors alive at once.
+    """
+
+    # 4 GiB is all that wasm32 can address.
+    memory_bytes: Annotated[SizeBytes, Field(le=4 * GIB)] = 256 * MIB
+    deadline_s: float = Field(10.0, gt=0, le=3600)
+    fuel: int | None = Field(None, gt=0)
+    output_bytes: SizeBytes = 1 * MIB
+    log_lines_per_s: int = Field(50, ge=0)
+    handles: int = Field(64, gt=0)
+    graphs: int = Field(8, gt=0)
+    tensor_bytes: SizeBytes = 256 * MIB
+
+    def over(self, defaults: "AppLimits") -> "AppLimits":
+        """Lay what was said here over somebody's defaults."""
+        said = {key: getattr(self, key) for key in self.model_fields_set}
+        return defaults.model_copy(update=said)
+
+
+def state_folder(chosen: Path | str | None = None) -> Path:
+    """Tell where the box keeps everything, absolute; nothing is made."""
+    # systemd separates several folders by colons; ours is the first.
+    systemd = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    path = chosen or os.environ.get("APPLIANCE_STATE") or systemd or "~/.local/state/appliance"
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as exc:
+        raise BadSettings(
+            f"setting state: got {path!s} but there is no home folder; give --state"
+        ) from exc
+
+
+class Settings(BaseSettings):
+    """The operator's decisions; build them with `load_settings`, which explains what is wrong.
+
+    socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
+    max_pixels: of one picture, width * height.
+    allow_device_fallback: compute on the CPU where the asked device is absent.
+    predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
+    threads: compute threads of the CPU lane; None = one per core.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="APPLIANCE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+    state: Path = Field(default_factory=state_folder)
+    socket_group: str | None = None
+    socket_mode: Annotated[int, BeforeValidator(_parse_mode), Field(ge=0, le=0o777)] = 0o660
+    limits: AppLimits = AppLimits()
+    max_body_bytes: SizeBytes = 32 * MIB
+    # Pillow warns, through a process-wide switch, above 89 million.
+    max_pixels: int = Field(50_000_000, gt=0, le=80_000_000)
+    allow_device_fallback: bool = False
+    predictions_max_rows: int = Field(1_000_000, gt=0)
+    predictions_max_age_days: float = Field(30.0, gt=0)
+    threads: int | None = Field(None, gt=0, le=1024)
+
+    @field_validator("state")
+    @classmethod
+    def _resolve_state(cls, state: Path) -> Path:
+        state = state_folder(state)
+        length = len(os.fsencode(state / "run" / "appliance.sock"))
+        if length > _MAX_SOCKET_PATH_BYTES:
+            raise ValueError(
+                f"a shorter folder: its socket's path has {length} bytes and the kernel takes at"
+                f" most {_MAX_SOCKET_PATH_BYTES}"
+            )
+        return state
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        chosen = init_settings().get("state")
+        file = InitSettingsSource(settings_cls, _read_toml(state_folder(chosen)))
+        return init_settings, env_settings, file
+
+    @property
+    def inbox(self) -> Path:
+        return self.state / "inbox"
+
+    @property
+    def apps(self) -> Path:
+        return self.state / "apps"
+
+    @property
+    def models(self) -> Path:
+        return self.state / "models"
+
+    @property
+    def cache_aot(self) -> Path:
+        return self.state / "cache" / "aot"
+
+    @property
+    def predictions_db(self) -> Path:
+        return self.state / "predictions.db"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.state / "run"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.run_dir / "appliance.sock"
+
+
+def load_settings(**chosen: Any) -> Settings:
+    """Read the settings once.
+
+    chosen: what the command line said, by field name; beats every other source.
+    Raises: BadSettings naming the key, what it got and what is wanted.
+    """
+    for name in os.environ:
+        # Not refused: Kubernetes gives every pod APPLIANCE_PORT and more for a service "appliance".
+        key = name.removeprefix("APPLIANCE_").split("__")[0].lower()
+        if name.startswith("APPLIANCE_") and key not in Settings.model_fields:
+            logger.warning("setting ignored, no such key name=%s", name)
+    try:
+        return Settings(**chosen)
+    except ValidationError as exc:
+        raise BadSettings(
+            f"setting {explain(exc, Settings)}; correct it on the command line, in the environment"
+            " (APPLIANCE_...) or in settings.toml"
+        ) from exc
+    except ValueError as exc:  # SettingsError: a nested value in the environment is no JSON
+        raise BadSettings(f"settings in the environment: {exc}") from exc
+
+
+def _read_toml(state: Path) -> dict[str, Any]:
+    path = state / "settings.toml"
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise BadSettings(f"settings.toml: cannot be read: {exc.strerror}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise BadSettings(f"settings.toml: not TOML: {exc}") from exc
+    if "state" in values:
+        raise BadSettings("settings.toml: key state: the file lies in it; use --state instead")
+    return values
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say pydantic's first finding as "key: got ..., wanted ...", for any of our TOML files.
+
+    Convention: a validator of ours raises ValueError with what is wanted, and nothing else.
+    """
+    finding = error.errors(include_url=False)[0]
+    path = finding["loc"]
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+    if finding["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(path[-1]), known := _keys_at(model, path[:-1]), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return f"{key}: unknown key, {hint}"
+    if finding["type"] == "missing":
+        return f"{key}: missing, wanted a value"
+    wanted = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "")
+    got = repr(finding["input"])
+    shown = got if len(got) <= _MAX_SHOWN else got[: _MAX_SHOWN - 3] + "..."
+    return f"{key}: got {shown}, wanted {wanted}"
+
+
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """List the keys that the table at a path may have."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        # Positions in a list and the names pydantic gives to union members are no fields.
+        if field is not None and (inner := _model_in(field)) is not None:
+            model = inner
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _model_in(field: FieldInfo) -> type[BaseModel] | None:
+    candidates = (field.annotation, *get_args(field.annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

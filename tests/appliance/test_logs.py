@@ -1,0 +1,94 @@
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.logs import JsonFormatter, LogStyle, TextFormatter, configure
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+
+
+def record(message: str, *args: object, exception: Exception | None = None) -> logging.LogRecord:
+    info = None if exception is None else (type(exception), exception, None)
+    made = logging.LogRecord("room", logging.INFO, "", 0, message, args, info)
+    made.created = 1_700_000_000.25
+    return made
+
+
+def test_text_is_one_line_with_time_level_and_logger() -> None:
+    """A person reads time, level, logger, event."""
+    line = TextFormatter().format(record("batch done rows=%d", 4))
+
+    assert line == "2023-11-14T22:13:20.250Z info    room: batch done rows=4"
+
+
+def test_text_escapes_control_characters() -> None:
+    """Nobody forges a line or drives the terminal."""
+    line = TextFormatter().format(record("guest says text=%s", "a\nfake \x1b[2J"))
+
+    assert line.endswith("guest says text=a\\x0afake \\x1b[2J")
+
+
+def test_text_indents_and_escapes_the_traceback() -> None:
+    """A traceback follows its line, and foreign bytes in it are harmless too."""
+    lines = TextFormatter().format(record("failed", exception=ValueError("\x1b[2J"))).split("\n")
+
+    assert lines[1:] == ["    ValueError: \\x1b[2J"]
+
+
+def test_json_is_one_object_a_line() -> None:
+    """A service reads one JSON object, the traceback inside."""
+    line = JsonFormatter().format(record("a\nb", exception=ValueError("why")))
+
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "level": "info",
+        "logger": "room",
+        "message": "a\nb",
+        "traceback": "ValueError: why",
+    }
+
+
+def test_auto_is_json_where_nobody_watches() -> None:
+    """A stream that is no terminal gets JSON lines."""
+    stream = io.StringIO()
+    configure(stream=stream)
+
+    logging.getLogger("room").info("box started")
+
+    assert json.loads(stream.getvalue())["message"] == "box started"
+
+
+def test_configuring_again_replaces_the_first() -> None:
+    """Each record is written once, in the latest style."""
+    first, second = io.StringIO(), io.StringIO()
+    configure(LogStyle.TEXT, stream=first)
+    configure(LogStyle.TEXT, stream=second, level=logging.WARNING)
+
+    logging.getLogger("room").warning("hot")
+    logging.getLogger("room").info("quiet")
+
+    assert first.getvalue() == ""
+    assert second.getvalue().count("\n") == 1
+
+
+def test_the_stream_is_looked_up_when_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a stream, standard error as it is now."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure()
+
+    logging.getLogger("room").info("hello")
+
+    assert "hello" in stream.getvalue()
