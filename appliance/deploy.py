@@ -20,7 +20,7 @@ from pathlib import Path
 
 from appliance.apps import AppTable, make_live
 from appliance.bundles import MAX_WASM_BYTES, Bundle
-from appliance.errors import ApplianceError, BadManifest, NotFound
+from appliance.errors import ApplianceError, BadGuest, BadManifest, NotFound
 from appliance.files import (
     make_dirs,
     publish,
@@ -150,7 +150,8 @@ class Deployer:
         home = self._folder / name
         make_dirs(home)
         target = home / bundle.version
-        if not target.is_dir():
+        if not _holds(target, bundle):
+            remove_tree(target)
             unfinished = temporary_beside(target)
             try:
                 make_dirs(unfinished)
@@ -190,6 +191,8 @@ class Deployer:
                 if version is None:
                     raise NotFound(f"{CURRENT}: names no version; deploy the app again")
                 bundle = _read_version(home / version)
+                if bundle.version != version:
+                    raise BadGuest(f"version {version}: damaged on disk; deploy the app again")
                 manifest = parse_app_manifest(bundle.manifest or b"", default_name=home.name)
                 self._bring_up(bundle, manifest, before_switch=lambda: None)
             except ApplianceError as exc:
@@ -197,6 +200,14 @@ class Deployer:
                     home.name, version or "", str(exc), self._clock()
                 )
                 log.error("app not restored app=%s version=%s reason=%s", home.name, version, exc)
+
+
+def _holds(folder: Path, bundle: Bundle) -> bool:
+    """Tell whether a version is on disk, whole."""
+    try:
+        return _read_version(folder) == bundle
+    except ApplianceError:
+        return False
 
 
 def _read_version(folder: Path) -> Bundle:

@@ -120,14 +120,17 @@ class Inbox:
 
     def take(self, path: Path) -> None:
         """Deploy one file and write beside it what became of it."""
+        taken = signature_of(path)
         try:
             deployed = self._deployer.deploy(read_drop(path), name_from(path.name))
         except ApplianceError as exc:
             self._report(path, {"state": "failed", "reason": str(exc)})
             return
         self._report(path, {"state": "live", "app": deployed.name, "version": deployed.version})
-        path.unlink(missing_ok=True)
-        path.with_suffix(".toml").unlink(missing_ok=True)
+        # A deploy takes seconds: what was dropped under the name meanwhile is taken next.
+        if signature_of(path) == taken:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".toml").unlink(missing_ok=True)
 
     def _report(self, path: Path, status: dict[str, object]) -> None:
         status["at"] = time.time()
@@ -144,10 +147,11 @@ def signature_of(path: Path) -> Signature | None:
     except OSError:
         return None
     try:
-        manifest_ns = path.with_suffix(".toml").stat().st_mtime_ns
+        manifest_ns = path.with_suffix(".toml").stat().st_ctime_ns
     except OSError:
         manifest_ns = 0
-    return (status.st_size, status.st_mtime_ns, manifest_ns)
+    # The change time: `cp -p` and `mv` bring the modification time of somewhere else along.
+    return (status.st_size, status.st_ctime_ns, manifest_ns)
 
 
 def read_drop(path: Path) -> Bundle:

@@ -34,7 +34,7 @@ from appliance.preprocess import (
     SizeWH,
     Std,
     Triple,
-)  # fmt: skip
+)
 from appliance.settings import KIB, MIB, AppLimits, Table, explain
 from wasi_nn.backend import Device, Encoding
 from wasi_nn.tensor import Numbering, TensorType
@@ -325,7 +325,8 @@ def load_model_folder(
     """
     try:
         if (folder / MODEL_MANIFEST).is_file():
-            text = read_bounded(folder / MODEL_MANIFEST, max_bytes=_MAX_MANIFEST_BYTES)
+            path = _inside(folder, MODEL_MANIFEST)
+            text = read_bounded(path, max_bytes=_MAX_MANIFEST_BYTES)
             manifest = parse_model_manifest(text)
         else:
             manifest = _default_manifest(folder, default_name or folder.name)

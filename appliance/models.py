@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Chosen: what a box with 4 GiB can still hold beside itself.
 MAX_WEIGHTS_BYTES = 2 * 1024**3
+# NAME_MAX of Linux.
+_MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ class ModelRepository:
 
     def _versions_of(self, name: str) -> dict[str, Path]:
         """List a model's versions from the first root that has it."""
-        if not name or "/" in name or name.startswith("."):
+        # A guest's claim: what can be no folder's name is not there, whatever the disk would say.
+        if not name or "/" in name or "\0" in name or name.startswith("."):
+            return {}
+        if len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
             return {}
         for root in self._roots:
             folder = root / name
@@ -115,7 +120,7 @@ class ModelRepository:
 
 def version_order(version: str) -> tuple[int, int, str]:
     """Order versions: numbers by value, after all names that are no numbers."""
-    return (1, int(version), "") if version.isdigit() else (0, 0, version)
+    return (1, int(version), "") if version.isdecimal() else (0, 0, version)
 
 
 def _file(package: ModelPackage, files: ModelFiles) -> ModelFile:

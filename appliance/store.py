@@ -10,7 +10,7 @@ Guarantees:
    does.
 
 Any thread may call anything. One connection writes, under a lock; readers wait for nobody (WAL).
-There is no group commit: without an fsync a commit takes about 30 us.
+There is no group commit: without an fsync an append of one row takes about 50 us (measured).
 """
 
 import json
@@ -140,8 +140,8 @@ class PredictionStore:
 
     def __repr__(self) -> str:
         state = "open" if self._is_open else "closed"
-        counts = " ".join(f"{key}={count}" for key, count in sorted(self._counts.items()))
-        return f"<PredictionStore {state} {counts}>"
+        counts = "".join(f" {key}={count}" for key, count in sorted(self._counts.items()))
+        return f"<PredictionStore {state}{counts}>"
 
     def __enter__(self) -> Self:
         self.open()

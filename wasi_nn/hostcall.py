@@ -30,6 +30,7 @@ from wasi_nn.session import Session
 log = logging.getLogger(__name__)
 
 HostFunction = Callable[..., int | None]
+Entry = Callable[..., int]
 
 # One wasmtime_val_raw_t is a 16-byte union; an i32 is its first 4 bytes.
 _WORDS_PER_VALUE = 4
@@ -64,24 +65,20 @@ class Guest:
         self.session = session
         self.on_error = on_error
         self.interrupt: BaseException | None = None
-        self._memory: GuestMemory | None = None
+        # None until the instance exists; `memory` is the checked way to it.
+        self.bound_memory: GuestMemory | None = None
 
     @property
     def memory(self) -> GuestMemory:
         """The instance's memory. Raises: MissingMemory if it exports none."""
-        if self._memory is None:
+        if self.bound_memory is None:
             raise MissingMemory("the guest exports no memory: wanted an export named memory")
-        return self._memory
-
-    @property
-    def has_memory(self) -> bool:
-        """Whether a memory is bound already."""
-        return self._memory is not None
+        return self.bound_memory
 
     def bind(self, memory: Any) -> None:
         """Take the instance's exported memory, if it is one."""
         if isinstance(memory, wasmtime.Memory):
-            self._memory = memory_of(self.store, memory)
+            self.bound_memory = memory_of(self.store, memory)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -98,36 +95,38 @@ class Guest:
             if interrupt is not None:
                 raise interrupt
 
+    def tell(self, name: str, error: NNError) -> None:
+        """Report a failed call; a listener that fails itself is not the guest's matter."""
+        if self.on_error is not None:
+            try:
+                self.on_error(name, error)
+            except Exception:
+                log.exception("listener for failed calls failed name=%s", name)
+
     def close(self) -> None:
         """Give back all that the guest owns; windows into its memory become invalid."""
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        if self.bound_memory is not None:
+            self.bound_memory.close()
+            self.bound_memory = None
         self.session.close()
 
 
-def _serve(name: str, function: HostFunction, arguments: tuple[int, ...]) -> int:
-    """Call a host function for this thread's guest and turn every failure into an errno."""
+def _refuse(name: str, exc: BaseException) -> int:
+    """Turn whatever a host function raised into an errno."""
     guest = _thread.guest
-    try:
-        if guest is None:
-            log.error("host function outside a running guest name=%s", name)
-            return Errno.RUNTIME_ERROR
-        return function(guest, *arguments) or 0
-    except NNError as error:
-        if guest is not None and guest.on_error is not None:
-            guest.on_error(name, error)
-        return error.errno
-    except Exception:
-        log.exception("host function failed name=%s", name)
-        return Errno.RUNTIME_ERROR
-    except BaseException as exc:  # Ctrl-C, SystemExit: `Guest.running` raises it again
-        if guest is not None:
-            guest.interrupt = exc
-        return Errno.RUNTIME_ERROR
+    if guest is None:
+        log.error("host function outside a running guest name=%s", name)
+    elif isinstance(exc, NNError):
+        guest.tell(name, exc)
+        return exc.errno
+    elif isinstance(exc, Exception):
+        log.error("host function failed name=%s", name, exc_info=exc)
+    else:  # Ctrl-C, SystemExit: `Guest.running` raises it again
+        guest.interrupt = exc
+    return Errno.RUNTIME_ERROR
 
 
-class _FastPath:
+class FastPath:
     """`define` and `memory_of` by wasmtime's C bindings."""
 
     def __init__(self) -> None:
@@ -167,16 +166,19 @@ class _FastPath:
         self, linker: wasmtime.Linker, module: str, name: str, ty: wasmtime.FuncType,
         function: HostFunction,
     ) -> None:  # fmt: skip
-        arity = len(ty.params)
+        stop = _WORDS_PER_VALUE * len(ty.params)
         has_result = bool(ty.results)
-        offsets = tuple(_WORDS_PER_VALUE * index for index in range(arity))
         bind = self._bind
 
+        # This is the price of every host call, so it is written out: no helper, no tuple.
         def callback(_env: object, caller: int, raw: Any, _count: int) -> int:
-            guest = _thread.guest
-            if guest is not None and not guest.has_memory:
-                bind(guest, caller)
-            errno = _serve(name, function, tuple([raw[offset] for offset in offsets]))
+            try:
+                guest = _thread.guest
+                if guest is not None and guest.bound_memory is None:
+                    bind(guest, caller)
+                errno = function(guest, *raw[0:stop:_WORDS_PER_VALUE]) or 0
+            except BaseException as exc:
+                errno = _refuse(name, exc)
             if has_result:
                 raw[0] = errno
             return 0
@@ -192,6 +194,31 @@ class _FastPath:
         )  # fmt: skip
         if error:
             raise wasmtime.WasmtimeError._from_ptr(error)
+
+    def entry(
+        self, store: wasmtime.Store, function: wasmtime.Func, parameters: int, has_result: bool
+    ) -> Entry:
+        # Checked calls look the signature up every time, about 10 us; it is known here.
+        ffi = self._ffi
+        slots = max(parameters, 1)
+        values = (ffi.wasmtime_val_raw_t * slots)()
+        words = ctypes.cast(values, ctypes.POINTER(ctypes.c_int32))
+        context, raw_function = store._context(), ctypes.byref(function._func)
+        call_unchecked = ffi.wasmtime_func_call_unchecked
+        trap_pointer = ctypes.POINTER(ffi.wasm_trap_t)
+
+        def call(*arguments: int) -> int:
+            for index, argument in enumerate(arguments):
+                words[_WORDS_PER_VALUE * index] = argument
+            trap = trap_pointer()
+            error = call_unchecked(context, raw_function, values, slots, ctypes.byref(trap))
+            if error:
+                raise wasmtime.WasmtimeError._from_ptr(error)
+            if trap:
+                raise wasmtime.Trap._from_ptr(trap)
+            return words[0] if has_result else 0
+
+        return call
 
     def _bind(self, guest: Guest, caller: int) -> None:
         """Find the memory of a guest that calls us from its start section."""
@@ -213,7 +240,7 @@ class _FastPath:
         return GuestMemory(size_of, lambda: _view(store, memory))
 
 
-class _PublicPath:
+class PublicPath:
     """The same by wasmtime-py's public API."""
 
     def define(
@@ -223,17 +250,25 @@ class _PublicPath:
         has_result = bool(ty.results)
 
         def callback(caller: wasmtime.Caller, *arguments: int) -> int | None:
-            guest = _thread.guest
-            if guest is not None and not guest.has_memory:
-                guest.bind(caller.get("memory"))
-            # The public API hands i32 over as signed.
-            unsigned = tuple([argument & 0xFFFFFFFF for argument in arguments])
-            errno = int(_serve(name, function, unsigned))
+            try:
+                guest = _thread.guest
+                if guest is not None and guest.bound_memory is None:
+                    guest.bind(caller.get("memory"))
+                # The public API hands i32 over as signed.
+                errno = function(guest, *[argument & 0xFFFFFFFF for argument in arguments]) or 0
+            except BaseException as exc:
+                errno = _refuse(name, exc)
             if not has_result:
                 return None
-            return errno - (1 << 32) if errno > 0x7FFFFFFF else errno
+            return errno - (1 << 32) if errno > 0x7FFFFFFF else int(errno)
 
         linker.define_func(module, name, ty, callback, access_caller=True)
+
+    def entry(
+        self, store: wasmtime.Store, function: wasmtime.Func, parameters: int, has_result: bool
+    ) -> Entry:
+        del parameters, has_result  # the checked call finds out itself
+        return lambda *arguments: cast(int, function(store, *arguments) or 0)
 
     def memory_of(self, store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
         return GuestMemory(lambda: memory.data_len(store), lambda: _view(store, memory))
@@ -248,28 +283,29 @@ def _view(store: wasmtime.Store, memory: wasmtime.Memory) -> memoryview:
     return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
 
 
-PUBLIC_PATH = _PublicPath()
+PUBLIC_PATH = PublicPath()
 
 
-def fast_path() -> _FastPath | None:
+def fast_path() -> FastPath | None:
     """Make the fast path, or say in the log why this wasmtime does not allow it."""
     try:
-        return _FastPath()
+        return FastPath()
     except (ImportError, AttributeError) as exc:
         log.warning("fast host calls off, wasmtime has another shape reason=%s", exc)
         return None
 
 
-_path: _FastPath | _PublicPath = fast_path() or PUBLIC_PATH
+Path = FastPath | PublicPath
+_path: Path = fast_path() or PUBLIC_PATH
 
 
 def is_fast() -> bool:
     """Tell whether host calls take the fast path."""
-    return isinstance(_path, _FastPath)
+    return isinstance(_path, FastPath)
 
 
 @contextmanager
-def using(path: _FastPath | _PublicPath) -> Iterator[None]:
+def using(path: Path) -> Iterator[None]:
     """Define host functions by this path inside the block; for tests and measurements."""
     global _path
     previous, _path = _path, path
@@ -296,3 +332,18 @@ def define(
 def memory_of(store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
     """Make the bounds-checked memory of an instance."""
     return _path.memory_of(store, memory)
+
+
+def entry(store: wasmtime.Store, function: wasmtime.Func) -> Entry:
+    """Make a guest's exported function callable.
+
+    function: takes i32 only and returns one i32 or nothing.
+    Returns: called with integers of 32 bits, signed; gives the result, signed, or 0 for nothing.
+    Raises when called: wasmtime.Trap, wasmtime.WasmtimeError (ExitTrap for an exit).
+    Raises: TypeError for another signature.
+    """
+    ty = function.type(store)
+    kinds = {str(kind) for kind in [*ty.params, *ty.results]}
+    if kinds - {"i32"} or len(ty.results) > 1:
+        raise TypeError(f"entry: got {ty.params} -> {ty.results}, wanted i32 only, one result")
+    return _path.entry(store, function, len(ty.params), bool(ty.results))

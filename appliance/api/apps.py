@@ -63,7 +63,7 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
 
 @router.post("/{name}/frames")
 async def send_frame(name: Name, request: Request, box: TheBox) -> shapes.Answer:
-    """Show a picture (JPEG, PNG, WebP, BMP or GIF as the body) to an app and get what it says."""
+    """Show a picture (JPEG, PNG or WebP as the body) to an app and get what it says."""
     captured_at, captured_s = time.time(), time.monotonic()
     body = await read_body(request, box.settings.max_body_bytes, "a picture")
     return await run_in_threadpool(_answer, box, name, body, captured_at, captured_s)

@@ -66,7 +66,7 @@ def apps(state: State = None, as_json: Json = False) -> None:
 
 
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WebP, BMP or GIF files.")],
+    pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.")],
     app: Annotated[str, typer.Option(help="Which app to ask.")] = "classifier",
     state: State = None,
     as_json: Json = False,

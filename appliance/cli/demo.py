@@ -42,7 +42,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="appliance-demo-", dir="/tmp") as folder:
         settings = load_settings(state=Path(folder))
         console.print(f"1. starting a box on the empty folder {folder}")
-        with _running_box(settings.state) as process:
+        with running_box(settings.state) as process:
             console.print(f"2. dropping classifier.wasm into {settings.inbox}")
             guest = settings.inbox / "classifier.wasm"
             shutil.copyfile(classifier_folder() / "app.toml", guest.with_suffix(".toml"))
@@ -64,7 +64,7 @@ def demo(
 
 
 @contextmanager
-def _running_box(state: Path) -> Iterator[subprocess.Popen[str]]:
+def running_box(state: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `appliance serve` until the block ends, then stop it as an operator would.
 
     Raises: Unavailable if it does not come up or does not stop cleanly.

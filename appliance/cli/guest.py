@@ -18,7 +18,7 @@ from appliance.guests.aot import compile_bytes, reason_of
 from appliance.guests.command import is_success
 from appliance.guests.engine import GuestEngine
 from appliance.guests.instance import Instance, Output
-from appliance.guests.program import ON_FRAME, START, Host, Program, make_program
+from appliance.guests.program import Host, Program, make_program
 from appliance.manifests import AppManifest, Mode, name_from
 from appliance.models import ModelRepository
 from appliance.pictures import decode
@@ -153,7 +153,7 @@ def _start(
     instance = Instance(program, wasi, Output(_to(sys.stdout), _to(sys.stderr)))
     started_s = time.perf_counter()
     try:
-        instance.call(START)
+        instance.call()
         status = 0
     except GuestFailed as failure:
         if failure.reason is not FailureReason.EXIT:
@@ -184,7 +184,7 @@ def _show(program: Program, pictures: list[str], statistics: bool) -> int:
             frame = Frame(
                 "file", sequence, time.time(), time.monotonic(), pixels, encoded, media_type
             )
-            status = instance.call(ON_FRAME, instance.guest.show(frame)) or status
+            status = instance.call(instance.guest.show(frame)) or status
             if instance.guest.last_error:
                 sys.stderr.write(f"appliance: {instance.guest.last_error}\n")
             for output in instance.guest.hide():

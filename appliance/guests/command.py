@@ -16,7 +16,7 @@ import wasmtime
 
 from appliance.errors import FailureReason, GuestFailed
 from appliance.guests.instance import Instance, Output
-from appliance.guests.program import START, Program
+from appliance.guests.program import Program
 from appliance.guests.runner import Answer
 from appliance.manifests import InputFormat
 from appliance.pictures import encode_png
@@ -96,7 +96,7 @@ def call_start(instance: Instance, stdout: "Lines") -> None:
     Raises: GuestFailed; too much output is named as such, whatever the guest made of it.
     """
     try:
-        instance.call(START)
+        instance.call()
     except GuestFailed as failure:
         if stdout.is_over:
             raise stdout.failure() from failure

@@ -1,9 +1,9 @@
 """One instance of a guest, under its limits, and what became of a call into it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import wasmtime
 
@@ -11,9 +11,10 @@ from appliance.errors import FailureReason, GuestFailed
 from appliance.guests.aot import reason_of
 from appliance.guests.engine import GuestEngine, ticks
 from appliance.guests.frames import FrameGuest
-from appliance.guests.program import INITIALIZE, Program
+from appliance.guests.program import ENTRIES, INITIALIZE, Program
 from appliance.settings import MIB
 from wasi_nn.executor import Ticket
+from wasi_nn.hostcall import Entry, entry
 
 # One function table of a large C++ program has some thousands; 8 bytes each.
 MAX_TABLE_ELEMENTS = 100_000
@@ -57,29 +58,29 @@ class Instance:
             program.limits.output_bytes,
         )  # fmt: skip
         try:
-            self._exports = self._run(self._instantiate)
+            self._entry = self._run(self._instantiate)
         except BaseException:
             self.close()
             raise
 
-    def _instantiate(self) -> Mapping[str, Any]:
-        instance = self.program.linked.instantiate(self._store)
-        exports = instance.exports(self._store)
+    def _instantiate(self) -> Entry:
+        exports = self.program.linked.instantiate(self._store).exports(self._store)
         self.guest.bind(exports.get("memory"))
         # A reactor's constructors; wasmtime does not call them by itself.
         initialize = exports.get(INITIALIZE)
         if isinstance(initialize, wasmtime.Func):
             initialize(self._store)
-        return exports
+        function = exports[ENTRIES[self.program.mode]]
+        assert isinstance(function, wasmtime.Func), "the entry is a function (checked at deploy)"
+        return entry(self._store, function)
 
-    def call(self, export: str, *arguments: int) -> Any:
-        """Call an export under the app's deadline.
+    def call(self, *arguments: int) -> int:
+        """Call the mode's entry, `_start` or `appliance_on_frame`, under the app's deadline.
 
+        Returns: its result, 0 if it has none.
         Raises: GuestFailed; the instance is dead then.
         """
-        function = self._exports[export]
-        assert isinstance(function, wasmtime.Func), f"{export} is a function (checked at deploy)"
-        return self._run(lambda: function(self._store, *arguments))
+        return cast(int, self._run(lambda: self._entry(*arguments)))
 
     def stop_soon(self) -> None:
         """End the call that is under way at the guest's next branch; from a host function only."""
@@ -93,7 +94,8 @@ class Instance:
 
     def memory_bytes(self) -> int:
         """Size of the guest's linear memory now."""
-        return self.guest.memory.size_bytes if self.guest.has_memory else 0
+        memory = self.guest.bound_memory
+        return 0 if memory is None else memory.size_bytes
 
     def close(self) -> None:
         """Free the memory and every graph and context the guest held."""

@@ -18,6 +18,10 @@ from wasi_nn.session import Session
 START = "_start"
 ON_FRAME = "appliance_on_frame"
 INITIALIZE = "_initialize"
+_PAGE_BYTES = 64 * 1024
+# What is called in each mode, and its signature.
+ENTRIES = {Mode.COMMAND: START, Mode.REACTOR: ON_FRAME}
+_SIGNATURES = {START: "() -> ()", ON_FRAME: "(i32) -> (i32)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,12 @@ class Program:
 def make_program(host: Host, module: wasmtime.Module, manifest: AppManifest) -> Program:
     """Link a module and find out how it wants to be run.
 
-    Raises: BadGuest for an import that is not offered, or exports that fit no mode.
+    Raises: BadGuest for an import that is not offered, exports that fit no mode, or a memory that
+    begins over the limit.
     """
     linked = host.engine.link(module)
     limits = manifest.limits_over(host.defaults)
+    _check_memory(module, limits)
     return Program(
         host=host,
         manifest=manifest,
@@ -86,19 +92,27 @@ def make_program(host: Host, module: wasmtime.Module, manifest: AppManifest) -> 
     )
 
 
+def _check_memory(module: wasmtime.Module, limits: AppLimits) -> None:
+    """Refuse at deploy what could never start: a command guest is instantiated per frame only."""
+    for export in module.exports:
+        if isinstance(export.type, wasmtime.MemoryType):
+            wanted = export.type.limits.min * _PAGE_BYTES
+            if wanted > limits.memory_bytes:
+                raise BadGuest(
+                    f"guest: its memory begins with {wanted} bytes, the app's limit is "
+                    f"{limits.memory_bytes}; raise memory_bytes in [limits]"
+                )
+
+
 def mode_of(module: wasmtime.Module, asked: Mode) -> Mode:
     """Tell how a module is run.
 
     Raises: BadGuest if it has not what the asked mode needs, or fits none.
     """
     exports = {export.name: export.type for export in module.exports}
-    offered = {
-        mode
-        for mode, export in ((Mode.COMMAND, START), (Mode.REACTOR, ON_FRAME))
-        if export in exports
-    }
-    if Mode.REACTOR in offered:
-        _check_on_frame(exports[ON_FRAME])
+    offered = {mode for mode, export in ENTRIES.items() if export in exports}
+    for mode in offered:
+        _check_signature(ENTRIES[mode], exports[ENTRIES[mode]])
     if asked is Mode.AUTO:
         if not offered:
             raise BadGuest(
@@ -106,19 +120,20 @@ def mode_of(module: wasmtime.Module, asked: Mode) -> Mode:
                 f"exports {', '.join(sorted(exports)[:10]) or 'nothing'}"
             )
         return Mode.REACTOR if Mode.REACTOR in offered else Mode.COMMAND
-    if asked not in (Mode.COMMAND, Mode.REACTOR):
+    if asked not in ENTRIES:
         raise BadGuest(f"mode {asked.value}: not run by this version; wanted command or reactor")
     if asked not in offered:
-        wanted = START if asked is Mode.COMMAND else ON_FRAME
-        raise BadGuest(f"mode {asked.value}: the guest does not export {wanted}")
+        raise BadGuest(f"mode {asked.value}: the guest does not export {ENTRIES[asked]}")
     return asked
 
 
-def _check_on_frame(export: object) -> None:
-    i32 = str(wasmtime.ValType.i32())
-    if (
-        not isinstance(export, wasmtime.FuncType)
-        or [str(p) for p in export.params] != [i32]
-        or [str(r) for r in export.results] != [i32]
-    ):
-        raise BadGuest(f"guest: export {ON_FRAME} has another signature, wanted (i32) -> i32")
+def _check_signature(name: str, export: object) -> None:
+    """Raises: BadGuest if an entry is no function or takes or gives something else."""
+    got = "no function"
+    if isinstance(export, wasmtime.FuncType):
+        params, results = (
+            ", ".join(str(kind) for kind in kinds) for kinds in (export.params, export.results)
+        )
+        got = f"({params}) -> ({results})"
+    if got != _SIGNATURES[name]:
+        raise BadGuest(f"guest: export {name} is {got}, wanted {_SIGNATURES[name]}")

@@ -43,7 +43,7 @@ class ReactorRunner:
         started_s = time.perf_counter()
         try:
             handle = instance.guest.show(frame)
-            status = instance.call(ON_FRAME, handle)
+            status = instance.call(handle)
         except BaseException:
             self._throw_away(instance)
             raise

@@ -3,13 +3,14 @@ import pytest
 from appliance import errors
 from appliance.errors import ApplianceError, BadGuest, FailureReason, GuestFailed, Unavailable
 
-CLASSES = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
+CLASSES = [
+    c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ApplianceError)
+]
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda c: c.__name__)
 def test_every_class_stands_in_the_tree_of_the_docstring(error: type[ApplianceError]) -> None:
     """The module's docstring names every class with its status and code."""
-    assert issubclass(error, ApplianceError)
     assert errors.__doc__ is not None
     assert error is ApplianceError or f"{error.__name__} " in errors.__doc__
     assert f"{error.status} {error.code} " in errors.__doc__

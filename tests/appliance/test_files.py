@@ -94,7 +94,7 @@ def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path) -> None:
     """The sentence names what could not be made."""
     (tmp_path / "a").write_bytes(b"")
 
-    with pytest.raises(Unavailable, match="^cannot write a: File exists"):
+    with pytest.raises(Unavailable, match=r"^cannot write a: File exists"):
         files.make_dirs(tmp_path / "a" / "b")
 
 
@@ -119,7 +119,7 @@ def test_publishing_never_replaces(tmp_path: Path) -> None:
     temporary = files.temporary_beside(tmp_path / "v1")
     temporary.mkdir()
 
-    with pytest.raises(Conflict, match="^v1: exists already"):
+    with pytest.raises(Conflict, match=r"^v1: exists already"):
         files.publish(temporary, tmp_path / "v1")
 
     assert temporary.is_dir()
@@ -154,7 +154,7 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"12345")
 
     assert files.read_bounded(tmp_path / "f", max_bytes=5) == b"12345"
-    with pytest.raises(TooBig, match="^f: got over 4 bytes, wanted at most 4$"):
+    with pytest.raises(TooBig, match=r"^f: got over 4 bytes, wanted at most 4$"):
         files.read_bounded(tmp_path / "f", max_bytes=4)
 
 
@@ -162,7 +162,7 @@ def test_a_fifo_does_not_hang_the_reader(tmp_path: Path) -> None:
     """Only regular files are read."""
     os.mkfifo(tmp_path / "fifo")
 
-    with pytest.raises(BadRequest, match="^fifo: not a regular file$"):
+    with pytest.raises(BadRequest, match=r"^fifo: not a regular file$"):
         files.read_bounded(tmp_path / "fifo", max_bytes=1)
 
 
@@ -174,9 +174,9 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
     """The sentence has the name and no folder."""
-    with pytest.raises(NotFound, match="^f: no such file$"):
+    with pytest.raises(NotFound, match=r"^f: no such file$"):
         files.read_bounded(tmp_path / "f", max_bytes=1)
-    with pytest.raises(NotFound, match="^f: no such file$"):
+    with pytest.raises(NotFound, match=r"^f: no such file$"):
         files.sha256_of_file(tmp_path / "f")
 
 

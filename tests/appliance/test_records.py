@@ -10,6 +10,7 @@ from appliance.records import (
     MAX_OUTPUT_BYTES,
     Frame,
     Prediction,
+    json_object,
     prediction_from_output,
 )
 
@@ -169,3 +170,17 @@ def test_a_prediction_is_valid_by_construction(changes: dict[str, Any]) -> None:
 
     with pytest.raises(ValueError, match=r"prediction|JSON"):
         replace(prediction, **changes)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32", "utf-8-sig", "latin-1"])
+def test_a_json_object_is_utf8(encoding: str) -> None:
+    """Other encodings are not guessed at."""
+    assert json_object('{"label": "é"}'.encode(encoding)) is None
+
+
+def test_a_json_object_is_bounded() -> None:
+    """The limit of bytes is inclusive."""
+    longest = b'{"a": "' + b"x" * (MAX_OUTPUT_BYTES - 9) + b'"}'
+
+    assert json_object(longest) is not None
+    assert json_object(longest + b" ") is None

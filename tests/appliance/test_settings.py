@@ -162,7 +162,7 @@ def test_a_socket_path_fits_the_kernels_field() -> None:
 
     assert len(str(load_settings(state=str(longest)[:-1] + "x").socket_path)) < 107
     assert len(f"{longest}{tail}".encode()) == 108
-    with pytest.raises(BadSettings, match="state: .* wanted a shorter folder: .* has 108 bytes"):
+    with pytest.raises(BadSettings, match=r"state: .* wanted a shorter folder: .* has 108 bytes"):
         load_settings(state=longest)
 
 

@@ -1,5 +1,6 @@
 """Recognising a model by its bytes, and refusing those that reach for files."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,9 @@ def test_external_data(place: str) -> None:
 
 def field(number: int, content: bytes) -> bytes:
     """Encode one protobuf field of bytes."""
-    size = len(content)
-    return bytes([number << 3 | 2, size & 0x7F | 0x80, size >> 7]) + content
+    size, tag = len(content), number << 3 | 2
+    head = [tag] if tag < 0x80 else [tag & 0x7F | 0x80, tag >> 7]
+    return bytes([*head, size & 0x7F | 0x80, size >> 7]) + content
 
 
 @pytest.mark.parametrize(
@@ -122,10 +124,8 @@ def test_truncated(end: int) -> None:
 def test_any_bytes(noise: bytes, at: int) -> None:
     """Whatever the bytes are, the look ends, and with our own error if with any."""
     for content in (noise, SCALE[:at] + noise + SCALE[at:], SCALE[:at] + noise):
-        try:
+        with contextlib.suppress(NNError):
             check_onnx(content)
-        except NNError as exc:
-            assert str(exc)
 
 
 def test_openvino_xml() -> None:

@@ -1,6 +1,6 @@
 """What an OpenVINO model takes and gives, and which input shapes fit together inside of it.
 
-Here, not in `openvino.py`, only to keep both short.
+Does not compile or compute; that is `openvino.py`.
 """
 
 from collections.abc import Sequence

@@ -8,23 +8,21 @@ for a file of the host that a model could name.
 This look cannot be complete: kernels compare scales and shapes in their own ways, and abort. A
 model from a stranger is to be loaded and run once in a throw-away process first.
 
-Source: tensorflow/lite/schema/schema.fbs for all field numbers;
-https://flatbuffers.dev/internals for the layout of tables and vectors.
+Source: tensorflow/lite/schema/schema.fbs for all field, operator and option numbers.
 """
 
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from wasi_nn.backend import Buffer
+from wasi_nn.backends.flatbuffer import Table
 from wasi_nn.errors import InvalidEncoding, RuntimeFailure, UnsupportedOperation
 from wasi_nn.formats import is_tflite
 
 # 1 GiB of f32. Chosen, not measured: a damaged shape must not make the runtime fill the memory.
 _MAX_TENSOR_ELEMENTS = 2**28
-# Chosen, not measured: above any model we know of; bounds the time of this look.
-_MAX_ENTRIES = 1_000_000
 
 # tflite::TensorType values that hold quantised integers when they have a scale.
 _UINT8, _INT16, _INT8 = 3, 7, 9
@@ -46,9 +44,34 @@ _ONE_TYPE = frozenset((0, 18, 41, 42, 55, 57))
 # Source: tensorflow/lite/kernels/add.cc, left_shift; QuantizeMultiplierSmallerThanOneExp.
 _SUMS = frozenset((0, 41))
 _SUM_SHIFT = 2.0**19
-# tflite::BuiltinOptions and BuiltinOptions2 -> the fields that name a subgraph.
-_CALL_OPTIONS = {16: (0,), 92: (0, 1), 93: (0, 1), 103: (0,)}
-_CALL_OPTIONS_2 = {6: (1,), 13: (5,), 14: (2,), 15: (0, 1), 21: (1,)}
+# tflite::BuiltinOperator -> the tflite::BuiltinOptions that its kernel takes for granted.
+_OPTIONS = {
+    0: 11, 1: 5, 2: 10, 3: 1, 4: 2, 5: 94, 9: 8, 11: 12, 12: 5, 13: 13, 15: 4, 16: 14, 17: 5,
+    18: 21, 22: 17, 23: 15, 24: 7, 25: 9, 26: 19, 27: 6, 29: 3, 30: 18, 33: 20, 35: 31, 36: 23,
+    40: 27, 41: 28, 42: 29, 43: 30, 44: 71, 45: 32, 46: 70, 49: 35, 52: 69, 53: 37, 56: 40,
+    67: 49, 68: 50, 74: 27, 77: 55, 79: 57, 80: 58, 81: 27, 82: 27, 83: 59, 85: 61, 88: 64,
+    89: 27, 91: 27, 97: 74, 98: 75, 100: 77, 102: 79, 103: 80, 112: 87, 126: 101, 128: 102,
+    132: 106, 136: 107, 140: 27, 141: 106, 142: 111, 147: 115, 150: 116,
+}  # fmt: skip
+# Of these, the operators that mean nothing without: strides, counts. The others have defaults.
+_NEEDS_OPTIONS = frozenset((1, 3, 4, 9, 12, 17, 25, 49, 67, 83, 88, 102, 132, 141))
+# SPLIT, PACK, UNPACK, SPLIT_V -> the operator's field (inputs 1, outputs 2) whose length their
+# first option tells again; XNNPACK believes the option.
+_COUNTED = {49: 2, 83: 1, 88: 2, 102: 2}
+# tflite::BuiltinOperator that runs subgraphs -> the operator's field with its options (4 or 12,
+# their type is the field before), the type that they must have, and the fields that name them.
+_CALLS = {
+    31: (4, 16, (0,)),  # CALL
+    118: (4, 92, (0, 1)),  # IF
+    119: (4, 93, (0, 1)),  # WHILE
+    129: (4, 103, (0,)),  # CALL_ONCE
+    174: (12, 6, (1,)),  # STABLEHLO_REDUCE
+    190: (12, 7, (6,)),  # STABLEHLO_SCATTER
+    198: (12, 13, (5,)),  # STABLEHLO_REDUCE_WINDOW
+    199: (12, 14, (2,)),  # STABLEHLO_SORT
+    200: (12, 15, (0, 1)),  # STABLEHLO_WHILE
+    206: (12, 21, (1,)),  # STABLEHLO_COMPOSITE
+}
 
 
 class _Tensor(NamedTuple):
@@ -56,6 +79,7 @@ class _Tensor(NamedTuple):
 
     type: int
     scales: tuple[float, ...]
+    has_value: bool
 
 
 def check_tflite(model: Buffer) -> None:
@@ -70,7 +94,7 @@ def check_tflite(model: Buffer) -> None:
             "TFL3 at byte 4"
         )
     try:
-        _check_model(_Table.root(memoryview(model).cast("B")))
+        _check_model(Table.root(memoryview(model).cast("B")))
     except (struct.error, IndexError, OverflowError) as exc:
         raise RuntimeFailure(
             "tensorflowlite model: cut off or damaged, an offset leads outside"
@@ -81,75 +105,8 @@ def _damaged(what: str) -> NoReturn:
     raise RuntimeFailure(f"tensorflowlite model: damaged, {what}")
 
 
-class _Table:
-    """A flatbuffer table at a place in the bytes; struct refuses what is outside of them."""
-
-    def __init__(self, data: memoryview, at: int) -> None:
-        if not 0 <= at <= len(data) - 4:
-            raise IndexError(at)
-        self._data, self._at = data, at
-        self._fields = at - struct.unpack_from("<i", data, at)[0]
-        if not 0 <= self._fields <= len(data) - 4:
-            raise IndexError(self._fields)
-        self._size = struct.unpack_from("<H", data, self._fields)[0]
-
-    @staticmethod
-    def root(data: memoryview) -> "_Table":
-        """Find the table that the bytes begin with."""
-        return _Table(data, struct.unpack_from("<I", data, 0)[0])
-
-    def _place(self, field: int) -> int:
-        entry = 4 + 2 * field
-        if entry + 2 > self._size:
-            return 0
-        offset = int(struct.unpack_from("<H", self._data, self._fields + entry)[0])
-        return self._at + offset if offset else 0
-
-    def number(self, field: int, kind: str) -> int:
-        """Read a scalar; absent means 0 in all fields that we read."""
-        place = self._place(field)
-        return int(struct.unpack_from(f"<{kind}", self._data, place)[0]) if place else 0
-
-    def _vector(self, field: int, item_bytes: int) -> tuple[int, int]:
-        place = self._place(field)
-        if not place:
-            return 0, 0
-        start = place + int(struct.unpack_from("<I", self._data, place)[0])
-        count = int(struct.unpack_from("<I", self._data, start)[0])
-        if count > _MAX_ENTRIES or start + 4 + count * item_bytes > len(self._data):
-            raise IndexError(start)
-        return start + 4, count
-
-    def length(self, field: int) -> int:
-        """Count a vector's entries, at least 4 bytes each."""
-        return self._vector(field, 4)[1]
-
-    def numbers(self, field: int, kind: str) -> tuple[int, ...]:
-        """Read a vector of integers."""
-        start, count = self._vector(field, struct.calcsize(kind))
-        return struct.unpack_from(f"<{count}{kind}", self._data, start)
-
-    def floats(self, field: int) -> tuple[float, ...]:
-        """Read a vector of f32."""
-        start, count = self._vector(field, 4)
-        return struct.unpack_from(f"<{count}f", self._data, start)
-
-    def tables(self, field: int) -> Iterator["_Table"]:
-        """Walk a vector of tables."""
-        start, count = self._vector(field, 4)
-        for place in range(start, start + 4 * count, 4):
-            yield _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0])
-
-    def table(self, field: int) -> "_Table | None":
-        """Follow a field to another table."""
-        place = self._place(field)
-        if not place:
-            return None
-        return _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0])
-
-
-def _check_model(model: _Table) -> None:
-    if model.length(8) or model.length(9):
+def _check_model(model: Table) -> None:
+    if model.length(8, 4) or model.length(9, 4):
         raise UnsupportedOperation(
             "tensorflowlite model: keeps weights in another file, and a model may open none here; "
             "convert it to one file"
@@ -158,29 +115,42 @@ def _check_model(model: _Table) -> None:
     graphs = list(model.tables(2))
     if not graphs:
         _damaged("it has no graph")
-    calls = [_check_graph(graph, codes, model.length(4)) for graph in graphs]
+    # Which buffers have bytes: inside (a vector) or, in models over 2 GB, after the flatbuffer.
+    buffers = [bool(b.length(0, 1) or b.number(2, "Q")) for b in model.tables(4)]
+    calls = [_check_graph(graph, codes, buffers) for graph in graphs]
     _check_calls(calls)
 
 
-def _check_graph(graph: _Table, codes: list[int], buffers: int) -> set[int]:
+def _check_graph(graph: Table, codes: list[int], buffers: list[bool]) -> set[int]:
     """Check one subgraph; returns the subgraphs that it calls."""
     tensors = [_check_tensor(t, buffers) for t in graph.tables(0)]
     for field in (1, 2):
         _check_indices(graph.numbers(field, "i"), len(tensors), lambda _: False)
+    # Tensors with a value so far: operators run in the order in which they stand.
+    made = {-1, *graph.numbers(1, "i"), *(i for i, t in enumerate(tensors) if t.has_value)}
     calls: set[int] = set()
     for op in graph.tables(3):
         index = op.number(0, "I")
         if index >= len(codes):
             _damaged(f"operator code {index} of {len(codes)}")
         _check_operator(op, codes[index], tensors)
-        calls |= _calls(op)
+        if not made.issuperset(op.numbers(1, "i")):
+            _damaged(f"operator code {codes[index]} reads a tensor that nothing has written")
+        outputs = op.numbers(2, "i")
+        if not made.isdisjoint(outputs):
+            _damaged(f"operator code {codes[index]} writes a tensor that has a value already")
+        made.update(outputs)
+        calls |= _calls(op, codes[index])
+    if not made.issuperset(graph.numbers(2, "i")):
+        _damaged("an output is a tensor that nothing has written")
     return calls
 
 
-def _check_tensor(tensor: _Table, buffers: int) -> _Tensor:
+def _check_tensor(tensor: Table, buffers: list[bool]) -> _Tensor:
     if tensor.number(10, "I"):
         raise UnsupportedOperation("tensorflowlite model: a tensor is kept in another file")
-    if tensor.number(2, "I") >= buffers:
+    buffer = tensor.number(2, "I")
+    if buffer >= len(buffers):
         _damaged("a tensor has no buffer")
     shape = tensor.numbers(0, "i")
     if any(d < 0 for d in shape) or math.prod(shape) > _MAX_TENSOR_ELEMENTS:
@@ -194,7 +164,9 @@ def _check_tensor(tensor: _Table, buffers: int) -> _Tensor:
             _damaged("a zero point is outside its type")
     if scales and kind in _ZERO_POINTS:
         _check_scales(scales, shape, quantization.number(6, "i") if quantization else 0)
-    return _Tensor(kind, scales)
+    # Variables begin as zeros; a constant of no elements has no bytes.
+    has_value = buffers[buffer] or bool(tensor.number(5, "B")) or math.prod(shape) == 0
+    return _Tensor(kind, scales, has_value)
 
 
 def _check_scales(scales: tuple[float, ...], shape: tuple[int, ...], axis: int) -> None:
@@ -206,14 +178,29 @@ def _check_scales(scales: tuple[float, ...], shape: tuple[int, ...], axis: int) 
         _damaged(f"{len(scales)} scales for axis {axis} of shape {shape}")
 
 
-def _check_operator(op: _Table, code: int, tensors: list[_Tensor]) -> None:
+def _check_operator(op: Table, code: int, tensors: list[_Tensor]) -> None:
     inputs, outputs = op.numbers(1, "i"), op.numbers(2, "i")
     optional_from = _OPTIONAL_FROM.get(code)
     _check_indices(
         inputs, len(tensors), lambda at: optional_from is not None and at >= optional_from
     )
     _check_indices(outputs, len(tensors), lambda _: False)
-    ends = [tensors[index] for index in (*inputs, *outputs) if index >= 0]
+    _check_options(op, code)
+    _check_types(code, [tensors[index] for index in (*inputs, *outputs) if index >= 0])
+
+
+def _check_options(op: Table, code: int) -> None:
+    options = op.number(3, "B")
+    if code in _OPTIONS and options != _OPTIONS[code] and (options or code in _NEEDS_OPTIONS):
+        _damaged(f"operator {code} has the options of another")
+    if code in _COUNTED:
+        table = op.table(4)
+        if table is None or table.number(0, "i") != op.length(_COUNTED[code], 4):
+            _damaged(f"operator {code} counts its tensors wrong")
+
+
+def _check_types(code: int, ends: list[_Tensor]) -> None:
+    """Refuse element types and scales that the kernel aborts on; `ends` has the output last."""
     if code in _ONE_TYPE and len({end.type for end in ends}) > 1:
         _damaged(f"operator {code} mixes element types")
     quantised = [end for end in ends if end.type in (_UINT8, _INT8)]
@@ -235,14 +222,15 @@ def _check_indices(
             _damaged(f"tensor {index} of {count}")
 
 
-def _calls(op: _Table) -> set[int]:
+def _calls(op: Table, code: int) -> set[int]:
     """List the subgraphs that a control flow operator runs."""
-    called: set[int] = set()
-    for kind_field, options_field, table in ((3, 4, _CALL_OPTIONS), (11, 12, _CALL_OPTIONS_2)):
-        fields = table.get(op.number(kind_field, "B"), ())
-        options = op.table(options_field) if fields else None
-        called.update(options.number(f, "i") for f in fields if options)
-    return called
+    if code not in _CALLS:
+        return set()
+    options_field, kind, fields = _CALLS[code]
+    options = op.table(options_field)
+    if options is None or op.number(options_field - 1, "B") != kind:
+        _damaged(f"operator {code} does not say which subgraph it runs")
+    return {options.number(field, "i") for field in fields}
 
 
 def _check_calls(calls: list[set[int]]) -> None:

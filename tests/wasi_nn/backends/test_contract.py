@@ -107,7 +107,7 @@ def test_computes(case: Case) -> None:
     np.testing.assert_array_equal(2 * rows(1) + 1, output)
 
 
-@pytest.mark.parametrize("count", [1, 3, 2, 1, 0], ids=lambda n: f"{n}-rows")
+@pytest.mark.parametrize("count", [1, 3, 2, 0], ids=lambda n: f"{n}-rows")
 def test_batch(case: Case, count: int) -> None:
     """A free batch takes any number of rows, none too."""
     graph = case.load(case.scale)
@@ -280,7 +280,7 @@ def test_absent_device(case: Case, device: Device) -> None:
     if device in present_devices(case):
         pytest.skip(f"this machine has a {device.value} for {case.name}")
 
-    with pytest.raises(UnsupportedOperation, match="present: .*cpu.*; load for one of these"):
+    with pytest.raises(UnsupportedOperation, match=r"present: .*cpu.*; load for one of these"):
         case.load(case.scale, device=device)
 
 

@@ -1,5 +1,6 @@
 """Looking through a TensorFlow Lite model before a runtime does."""
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -55,7 +56,5 @@ def test_any_bytes(noise: bytes, at: int) -> None:
 
 def look(model: bytes) -> None:
     """Check a model that may be bad."""
-    try:
+    with contextlib.suppress(NNError):
         check_tflite(model)
-    except NNError as exc:
-        assert str(exc)

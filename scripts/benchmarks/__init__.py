@@ -1,0 +1,1 @@
+"""Measurements of the box against the direct call: `scripts/bench`."""

@@ -1,0 +1,92 @@
+"""A box as an operator runs it: `python -m appliance serve` in a process of its own."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from appliance.bundles import write_bundle
+
+_WAIT_S = 60
+ROOT = Path(__file__).parents[2]
+
+
+def appliance(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None,
+              env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+    """Run the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "appliance", *map(str, arguments)],
+        input=stdin, capture_output=True, check=False, timeout=_WAIT_S, cwd=cwd, env=env,
+    )  # fmt: skip
+
+
+class Service:
+    """A serving process over a state folder, and HTTP to its socket; use it in a `with`."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.socket = state / "run" / "appliance.sock"
+        self.log = state.with_name(state.name + ".log")
+        self._process: subprocess.Popen[str] | None = None
+        self.http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://box", timeout=60
+        )
+
+    def start(self) -> None:
+        """Return when it listens."""
+        command = [sys.executable, "-m", "appliance", "serve", "--state", str(self.state)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line == f"listening on {self.socket}\n", self.log.read_text()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status; 0 if it has ended already."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        status = process.wait(_WAIT_S)
+        assert process.stdout is not None
+        process.stdout.close()
+        return status
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.http.close()
+        status = self.end()
+        if error is None:
+            assert status == 0, self.log.read_text()
+
+    def deploy(self, name: str, wasm: bytes, manifest: bytes | None = None) -> httpx.Response:
+        """PUT an app, in a bundle if it has a manifest."""
+        body = wasm if manifest is None else write_bundle(wasm, manifest)
+        return self.http.put(f"/v1/apps/{name}", content=body)
+
+    def show(self, name: str, picture: bytes) -> httpx.Response:
+        """POST a picture to an app."""
+        return self.http.post(f"/v1/apps/{name}/frames", content=picture)
+
+    def labels(self, name: str, picture: bytes) -> list[Any]:
+        """Give the labels that an app finds in a picture."""
+        response = self.show(name, picture)
+        assert response.status_code == 200, response.text
+        return [prediction["label"] for prediction in response.json()["predictions"]]
+
+    def files(self) -> set[str]:
+        """List what is on disk, except the history and compiled guests, which only ever grow."""
+        paths = (path.relative_to(self.state) for path in self.state.rglob("*"))
+        return {
+            str(path) for path in paths
+            if not path.name.startswith("predictions.db") and path.suffix not in
+            {".cwasm", ".sha256"}
+        }  # fmt: skip
