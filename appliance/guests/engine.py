@@ -36,15 +36,16 @@ class Ticker:
         self._engine = engine
         self._changed = threading.Condition()
         self._running = 0
-        self._is_stopping = False
+        self._is_asleep = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="guest-epochs", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
         with self._changed:
-            self._is_stopping = True
             self._changed.notify()
         self._thread.join()
 
@@ -53,7 +54,9 @@ class Ticker:
         """Keep the epochs coming inside the block."""
         with self._changed:
             self._running += 1
-            if self._running == 1:
+            # Waking a thread costs more than a call into a small guest; while it counts anyway,
+            # it is left alone.
+            if self._is_asleep:
                 self._changed.notify()
         try:
             yield
@@ -62,13 +65,11 @@ class Ticker:
                 self._running -= 1
 
     def _tick(self) -> None:
-        while True:
+        while not self._stopping.wait(TICK_S):
             with self._changed:
-                self._changed.wait_for(lambda: self._running or self._is_stopping)
-                if self._is_stopping:
-                    return
-                # A stop ends the wait early; anything else that notifies costs one early tick.
-                self._changed.wait(TICK_S)
+                self._is_asleep = True
+                self._changed.wait_for(lambda: self._running or self._stopping.is_set())
+                self._is_asleep = False
             self._engine.increment_epoch()
 
 

@@ -116,9 +116,7 @@ def unknown_import() -> bytes:
 
 
 def unknown_function() -> bytes:
-    return wasm(
-        '(module (import "wasi_ephemeral_nn" "train" (func)) (func (export "_start")))'
-    )
+    return wasm('(module (import "wasi_ephemeral_nn" "train" (func)) (func (export "_start")))')
 
 
 def wrong_signature() -> bytes:
