@@ -52,6 +52,10 @@ class Client:
         """List the apps."""
         return cast(list[dict[str, Any]], self._ask("GET", "/v1/apps"))
 
+    def models(self) -> dict[str, Any]:
+        """List the models and the loaded graphs."""
+        return cast(dict[str, Any], self._ask("GET", "/v1/models"))
+
     def deploy(self, name: str, content: bytes) -> dict[str, Any]:
         """Deploy a .wasm or a .zip bundle."""
         return cast(dict[str, Any], self._ask("PUT", f"/v1/apps/{name}", content=content))

@@ -311,11 +311,26 @@ def make_tflite_crashes() -> None:
     again = [tensor("x", [1, 4]), tensor("c", [1], tfl.TensorType.BOOL), tensor("y", [1, 4])]
     call = operator(op.IF, [1, 0], [2], IfOptions=branch)
     save_tflite("crash_recursion.tflite", again, [call], [[0], [2]], {1: np.array([True])})
+    for file, count in (("crash_split_count.tflite", 73), ("crash_split_options.tflite", None)):
+        save_split(file, count)
+    save_tflite("unwritten_tensor.tflite", plain, [add([0, 1])], [[0], [2]])
     model = build_tflite(plain, [add([0, 1])], [[0, 1], [2]])
     group, outside = tfl.ExternalBufferGroupT(), tfl.ExternalBufferT()
     group.name, outside.group, outside.length = "stolen.bin", 0, 16
     model.externalBufferGroups, model.externalBuffers = [group], [outside]
     write_tflite("external_buffer.tflite", model)
+
+
+def save_split(file: str, count: int | None) -> None:
+    """Write a net that splits its input in two, but says it were `count`, or nothing."""
+    options = tfl.SplitOptionsT()
+    options.numSplits = count
+    split = operator(
+        tfl.BuiltinOperator.SPLIT, [1, 0], [2, 3], **({"SplitOptions": options} if count else {})
+    )
+    ends = [tensor("x", [1, 4]), tensor("axis", [], tfl.TensorType.INT32)]
+    ends += [tensor("y", [1, 2]), tensor("z", [1, 2])]
+    save_tflite(file, ends, [split], [[0], [2, 3]], {1: np.array(1, np.int32)})
 
 
 def make_tflite_traps() -> None:

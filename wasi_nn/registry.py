@@ -44,9 +44,13 @@ _Key = tuple[str, Encoding, str, GraphOptions]
 
 @dataclass(slots=True)
 class _Entry:
-    """One graph in the cache; `graph` or `error` is set once `ready` is."""
+    """One graph in the cache; `graph` or `error` is set once `ready` is.
+
+    name: of the model it was first loaded as, "" if from a guest's bytes.
+    """
 
     ready: threading.Event
+    name: str = ""
     references: int = 1
     graph: Graph | None = None
     error: NNError | None = None
@@ -88,8 +92,12 @@ class GraphReference:
 
 @dataclass(frozen=True, slots=True)
 class GraphInfo:
-    """One loaded graph: where it was asked for, where it computes, and how many hold it."""
+    """One loaded graph: where it was asked for, where it computes, and how many hold it.
 
+    name: the model's, as name:version; "" if a guest brought the bytes.
+    """
+
+    name: str
     digest: str
     encoding: Encoding
     backend: str
@@ -163,18 +171,29 @@ class Registry:
         builders = None if file.digest else file.read()
         digest = file.digest or digest_of(builders or ())
         key = (digest, encoding, backend.name, options)
-        entry = self._acquire(key, lambda: backend.load(builders or file.read(), encoding, options))
+        entry = self._acquire(
+            key,
+            lambda: backend.load(builders or file.read(), encoding, options),
+            f"{model.name}:{model.version}",
+        )
         return GraphReference(self, key, entry, model, file)
 
     def statistics(self) -> RegistryStatistics:
         """Take a snapshot."""
         with self._lock:
             graphs = tuple(
-                GraphInfo(key[0], key[1], key[2], key[3].device, entry.graph.device,
-                          entry.references)
-                for key, entry in self._entries.items()
+                GraphInfo(
+                    name=entry.name,
+                    digest=digest,
+                    encoding=encoding,
+                    backend=backend,
+                    asked=options.device,
+                    device=entry.graph.device,
+                    references=entry.references,
+                )
+                for (digest, encoding, backend, options), entry in self._entries.items()
                 if entry.graph is not None
-            )  # fmt: skip
+            )
             return RegistryStatistics(self._hits, self._loads, self._failures, graphs)
 
     # -- choosing --------------------------------------------------------------------------------
@@ -240,13 +259,13 @@ class Registry:
 
     # -- sharing ---------------------------------------------------------------------------------
 
-    def _acquire(self, key: _Key, load: Callable[[], Graph]) -> _Entry:
+    def _acquire(self, key: _Key, load: Callable[[], Graph], name: str = "") -> _Entry:
         """Find the entry or make it; its graph is loaded when this returns."""
         with self._lock:
             entry = self._entries.get(key)
             is_mine = entry is None
             if entry is None:
-                entry = self._entries[key] = _Entry(threading.Event())
+                entry = self._entries[key] = _Entry(threading.Event(), name)
             else:
                 entry.references += 1
         if is_mine:

@@ -122,12 +122,43 @@ def type_of(number: int, *, elements: int, size_bytes: int, numbering: Numbering
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """How the integers of a whole tensor stand for reals: real = (integer - zero_point) * scale."""
+
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < math.inf:
+            raise InvalidArgument(f"quantization scale: got {self.scale}, wanted it above 0")
+
+    def quantise(self, reals: Array, type: TensorType) -> Array:
+        """Round reals to the nearest integers of a type; those out of its range saturate.
+
+        reals: floats of any shape; NaN becomes the zero point.   Returns: of the type's storage.
+        """
+        bounds = np.iinfo(type.storage)
+        zeros = np.float64(self.zero_point)
+        steps = np.rint(reals.astype(np.float64) / self.scale) + zeros
+        steps = np.nan_to_num(steps, copy=False, nan=zeros, posinf=bounds.max, neginf=bounds.min)
+        return np.clip(steps, bounds.min, bounds.max).astype(type.storage)
+
+    def dequantise(self, integers: Array) -> NDArray[np.float32]:
+        """Give the reals, float32, that integers of any shape stand for."""
+        return ((integers.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a graph expects or gives at one place; a None in the shape is a free dimension."""
+    """What a graph expects or gives at one place; a None in the shape is a free dimension.
+
+    quantization: what the integers stand for, where the model says so for the whole tensor.
+    """
 
     name: str
     type: TensorType
     shape: tuple[int | None, ...]
+    quantization: Quantization | None = None
 
     def __str__(self) -> str:
         dims = ", ".join("?" if d is None else str(d) for d in self.shape)

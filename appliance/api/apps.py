@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
-from appliance.api.body import TheBox, read_body
+from appliance.api.body import TheBox, body_of, read_body
 from appliance.api.predictions import shape_of
 from appliance.app import Box
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
@@ -45,7 +45,7 @@ def list_apps(box: TheBox) -> list[shapes.App]:
     return sorted(listed, key=lambda app: app.name)
 
 
-@router.put("/{name}")
+@router.put("/{name}", openapi_extra=body_of("application/octet-stream", "application/zip"))
 async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
     """Deploy a guest: the body is a .wasm, or a .zip with one and an app.toml."""
     if _NAME.fullmatch(name) is None:
@@ -61,7 +61,10 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
     return await run_in_threadpool(work)
 
 
-@router.post("/{name}/frames")
+@router.post(
+    "/{name}/frames",
+    openapi_extra=body_of("image/jpeg", "image/png", "image/webp", "application/octet-stream"),
+)
 async def send_frame(name: Name, request: Request, box: TheBox) -> shapes.Answer:
     """Show a picture (JPEG, PNG or WebP as the body) to an app and get what it says."""
     captured_at, captured_s = time.time(), time.monotonic()

@@ -1,8 +1,9 @@
 """Reading request bodies under a limit."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
 
 from appliance.app import Box
 from appliance.errors import BadRequest, TooBig
@@ -18,20 +19,29 @@ def box_of(request: Request) -> Box:
 TheBox = Annotated[Box, Depends(box_of)]
 
 
+def body_of(*media_types: str) -> dict[str, Any]:
+    """Describe a body of bytes for the OpenAPI page, which cannot see what `read_body` reads."""
+    content = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 async def read_body(request: Request, max_bytes: int, wanted: str) -> bytes:
     """Read a body of at most max_bytes, refusing as soon as it is over.
 
     wanted: what the body should be, for the message.
-    Raises: TooBig; BadRequest if it is empty.
+    Raises: TooBig; BadRequest if it is empty, or the client left before its end.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise TooBig(f"body: got {announced} bytes, wanted at most {max_bytes}")
     collected = bytearray()
-    async for chunk in request.stream():
-        collected += chunk
-        if len(collected) > max_bytes:
-            raise TooBig(f"body: got over {max_bytes} bytes, wanted at most {max_bytes}")
+    try:
+        async for chunk in request.stream():
+            collected += chunk
+            if len(collected) > max_bytes:
+                raise TooBig(f"body: got over {max_bytes} bytes, wanted at most {max_bytes}")
+    except ClientDisconnect as exc:
+        raise BadRequest(f"body: the client left after {len(collected)} bytes") from exc
     if not collected:
         raise BadRequest(f"body: empty, wanted {wanted} (with curl: --data-binary @FILE)")
     return bytes(collected)

@@ -49,6 +49,41 @@ class Deployed(BaseModel):
     is_new: bool
 
 
+class Model(BaseModel):
+    """One version of a model; reason says why it is broken, if it is."""
+
+    name: str
+    version: str
+    encodings: list[str] = Field(description="the preferred first")
+    licence: str
+    reason: str
+
+
+class Graph(BaseModel):
+    """A loaded graph. device differs from asked where the operator allowed a fallback."""
+
+    model: str | None = Field(description="name:version; null if a guest brought the bytes")
+    digest: str
+    encoding: str
+    backend: str
+    asked: str
+    device: str
+    references: int
+
+
+class Models(BaseModel):
+    """The repository, the loaded graphs, and the graph cache since start.
+
+    loads: done by a backend.   hits: answered by a graph that was there.   failures: refused.
+    """
+
+    models: list[Model]
+    graphs: list[Graph]
+    loads: int
+    hits: int
+    failures: int
+
+
 class Prediction(BaseModel):
     """What an app said about a frame; data is the guest's own JSON object."""
 

@@ -1,4 +1,4 @@
-"""Commands that talk to a running box: deploy, apps, predict, predictions."""
+"""Commands that talk to a running box: deploy, apps, models, predict, predictions."""
 
 import json
 import time
@@ -18,6 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a lin
 def add_to(app: typer.Typer) -> None:
     app.command("deploy")(deploy)
     app.command("apps")(apps)
+    app.command("models")(models)
     app.command("predict")(predict)
     app.command("predictions")(predictions)
 
@@ -63,6 +64,34 @@ def apps(state: State = None, as_json: Json = False) -> None:
             app["last_deploy_error"] or app["last_error"],
         )  # fmt: skip
     console.print(table if listed else "no app is deployed")
+
+
+def models(state: State = None, as_json: Json = False) -> None:
+    """List the box's models, and where those in use compute."""
+    with connect(state) as box:
+        listed = box.models()
+    if as_json:
+        _print_json([listed])
+        return
+    repository = Table("model", "version", "encodings, the preferred first", "licence")
+    for model in listed["models"]:
+        encodings = ", ".join(model["encodings"]) or f"broken: {model['reason']}"
+        repository.add_row(model["name"], model["version"], encodings, model["licence"])
+    console.print(repository)
+    graphs = Table("loaded graph", "backend", "encoding", "device", "held by")
+    for graph in listed["graphs"]:
+        device = graph["device"]
+        if device != graph["asked"]:
+            device += f" (asked for {graph['asked']})"
+        graphs.add_row(
+            graph["model"] or graph["digest"][:12], graph["backend"], graph["encoding"], device,
+            str(graph["references"]),
+        )  # fmt: skip
+    console.print(graphs)
+    console.print(
+        f"{listed['loads']} loads, {listed['hits']} answered by the cache, "
+        f"{listed['failures']} refused"
+    )
 
 
 def predict(

@@ -100,13 +100,18 @@ def _device(device: Device, names: Sequence[str]) -> DeviceInfo:
 
 
 def _properties(device: Device, options: GraphOptions) -> dict[str, Any]:
-    # One stream, because the scheduler above decides what runs side by side.
-    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-    if device is Device.CPU:
-        # Or a CPU with bf16 units answers otherwise than the same model on another runtime.
-        properties["INFERENCE_PRECISION_HINT"] = "f32"
-        if options.num_threads is not None:
-            properties["INFERENCE_NUM_THREADS"] = options.num_threads
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if device is not Device.CPU:
+        return properties
+    # Or a CPU with bf16 units answers otherwise than the same model on another runtime.
+    properties["INFERENCE_PRECISION_HINT"] = "f32"
+    streams = 1
+    if options.num_threads is not None:
+        # A stream runs one request at a time: with a single one, two callers of EfficientNet-Lite0
+        # got 200 rows/s instead of 356. So as many streams as runs of that width fit the cores.
+        streams = max(1, len(os.sched_getaffinity(0)) // options.num_threads)
+        properties["INFERENCE_NUM_THREADS"] = streams * options.num_threads
+    properties["NUM_STREAMS"] = streams
     return properties
 
 

@@ -3,7 +3,7 @@
 LiteRT 2.3 verifies the flatbuffer's own offsets, but not what the numbers in it mean: an operator
 with a missing input, a quantised tensor without a scale, or a subgraph that calls itself ends the
 process. Every rule here is for a crash that fuzzing showed, or for a file of the host that a model
-could name: of 15,500 damaged models 40 crashed LiteRT, and of 21,000 none did behind this look.
+could name: of 15,000 damaged models 40 crashed LiteRT, and of 21,000 none did behind this look.
 
 This look cannot be complete: kernels compare scales and shapes in their own ways, and abort. A
 model from a stranger is to be loaded and run once in a throw-away process first.

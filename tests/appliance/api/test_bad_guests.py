@@ -32,7 +32,7 @@ AT_DEPLOY = [
         id="no entry",
     ),
     pytest.param(
-        guests.wrong_on_frame(), 422, "bad_guest", ["appliance_on_frame", "(i64)", "(i32) -> (i32)"],
+        guests.wrong_on_frame(), 422, "bad_guest", ["appliance_on_frame", "(i32) -> (i32)"],
         id="on_frame's signature",
     ),
     pytest.param(
@@ -104,9 +104,7 @@ def test_a_guest_that_cannot_run_is_refused_and_the_old_one_stays(
     assert before == service.files()
 
 
-def test_a_guest_that_never_finishes_its_start_is_refused(
-    service: Service, picture: bytes
-) -> None:
+def test_a_guest_that_never_finishes_its_start_is_refused(service: Service, picture: bytes) -> None:
     """The app's deadline holds for `_initialize` too."""
     before = service.files()
 
