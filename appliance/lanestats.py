@@ -1,0 +1,96 @@
+"""What a lane did: counted while it runs, shown as frozen snapshots."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from appliance.batching import Request
+from wasi_nn.backend import Device
+
+# How much the newest run counts in the running mean of what a row costs; chosen, not measured.
+_NEWEST = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class GraphStatistics:
+    """One graph since it was first run.
+
+    executions: runs of the graph.   batch_rows: how many runs had how many rows.
+    queue_s, compute_s: sums over requests and runs.   refusals: by reason.   owner_rows: rows by
+    owner.   row_s: running mean of what a row costs.
+    """
+
+    requests: int
+    rows: int
+    executions: int
+    failures: int
+    batch_rows: Mapping[int, int]
+    queue_s: float
+    compute_s: float
+    refusals: Mapping[str, int]
+    owner_rows: Mapping[str, int]
+    row_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatistics:
+    """One lane now. graphs: by an id of no meaning."""
+
+    device: Device
+    threads: int
+    busy_threads: int
+    queued: int
+    graphs: Mapping[Hashable, GraphStatistics]
+
+
+@dataclass(slots=True)
+class GraphCounts:
+    """The counters behind `GraphStatistics`; guarded by the lane's lock."""
+
+    requests: int = 0
+    rows: int = 0
+    executions: int = 0
+    failures: int = 0
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+    # Before the first run any positive number does: only ratios between owners count.
+    row_s: float = 1e-3
+    batch_rows: dict[int, int] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
+    owner_rows: dict[str, int] = field(default_factory=dict)
+
+    def computed(
+        self, requests: Sequence[Request], started_s: float, ended_s: float, *, is_done: bool
+    ) -> None:
+        """Count one run."""
+        rows = sum(request.rows for request in requests)
+        self.requests += len(requests)
+        self.rows += rows
+        self.executions += 1
+        self.failures += not is_done
+        self.batch_rows[rows] = self.batch_rows.get(rows, 0) + 1
+        self.queue_s += sum(started_s - request.arrived_s for request in requests)
+        self.compute_s += ended_s - started_s
+        is_first = self.executions == 1
+        row_s = (ended_s - started_s) / rows
+        self.row_s = row_s if is_first else self.row_s + _NEWEST * (row_s - self.row_s)
+        for request in requests:
+            self.owner_rows[request.owner] = self.owner_rows.get(request.owner, 0) + request.rows
+
+    def refused(self, reason: str) -> None:
+        """Count a refusal."""
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def snapshot(self) -> GraphStatistics:
+        """Freeze the counts."""
+        return GraphStatistics(
+            requests=self.requests,
+            rows=self.rows,
+            executions=self.executions,
+            failures=self.failures,
+            batch_rows=dict(self.batch_rows),
+            queue_s=self.queue_s,
+            compute_s=self.compute_s,
+            refusals=dict(self.refusals),
+            owner_rows=dict(self.owner_rows),
+            row_s=self.row_s,
+        )
