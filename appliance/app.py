@@ -26,11 +26,14 @@ from appliance.guests.program import Host
 from appliance.inbox import Inbox
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
+from appliance.planning import Bench, Piece
+from appliance.plans import PlanBook
+from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
-from wasi_nn.executor import DirectExecutor
 from wasi_nn.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,12 @@ class Box:
         self.settings = settings
         self.started_at = time.time()
         self.models = ModelRepository((settings.models, models_folder()))
-        self.registry = Registry(all_backends(), self.models)
+        threads = settings.threads or os.cpu_count() or 1
+        # A GPU or NPU runs one thing at a time; its driver has threads of its own.
+        budgets = {Device.CPU: threads, Device.GPU: 1, Device.NPU: 1}
+        self.plans = PlanBook(settings.cache_plans, threads, Bench(threads, self._alone))
+        self.scheduler = Scheduler(budgets, self.plans.plan_of)
+        self.registry = Registry(all_backends(), self.models, self.plans)
         self.engine = GuestEngine()
         self.store = PredictionStore(settings.predictions_db)
         self.apps = AppTable()
@@ -59,13 +67,13 @@ class Box:
         self.deployer = Deployer(
             settings.apps,
             Host(
-                self.engine, self.registry, DirectExecutor(), settings.limits,
+                self.engine, self.registry, self.scheduler, settings.limits,
                 settings.allow_device_fallback,
             ),
             AotCache(settings.cache_aot, self.engine),
             self.apps,
             scratch=Path(self._scratch.name),
-            instances=settings.threads or os.cpu_count() or 1,
+            instances=threads,
         )  # fmt: skip
         self._inbox = Inbox(settings.inbox, self.deployer)
         self._stopping = threading.Event()
@@ -86,6 +94,8 @@ class Box:
             # Stopped after the guests: a guest's deadline counts on the ticks.
             starting.callback(self.engine.stop)
             starting.callback(self.apps.close)
+            # Before the apps: a guest that waits in the queue is told at once.
+            starting.callback(self.scheduler.close)
             self.deployer.restore()
             self._keeper.start()
             starting.callback(self._keeper.join)
@@ -110,6 +120,10 @@ class Box:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self.stop()
+
+    def _alone(self, piece: Piece) -> None:
+        """Let a plan be measured in pieces between the others' work."""
+        self.scheduler.alone(piece)
 
     def _retain(self) -> None:
         """Keep the history within its bounds."""

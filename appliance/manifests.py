@@ -36,7 +36,7 @@ from appliance.preprocess import (
     Triple,
 )
 from appliance.settings import KIB, MIB, AppLimits, Table, explain
-from wasi_nn.backend import Device, Encoding
+from wasi_nn.backend import Device, Encoding, Objective
 from wasi_nn.tensor import Numbering, TensorType
 
 APP_MANIFEST = "app.toml"
@@ -196,6 +196,7 @@ class NNOptions(Table):
     encodings: frozenset[Encoding] | None = None
     devices: frozenset[Device] | None = None
     tensor_types: Numbering = Numbering.AUTO
+    objective: Objective = Objective.THROUGHPUT
 
 
 class AppInput(Table):

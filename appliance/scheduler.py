@@ -26,7 +26,7 @@ from appliance.lanestats import GraphCounts, LaneStatistics
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import Busy, NNError, RuntimeFailure
 from wasi_nn.executor import Ticket
-from wasi_nn.tensor import Array
+from wasi_nn.tensor import Array, TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +107,20 @@ class Lane:
 
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute; see `wasi_nn.executor.Executor.run`."""
+        with self._lock:
+            known = self._remember(graph)
+        return self._run(known, inputs, ticket)
+
+    def alone(self, work: Callable[[], None]) -> None:
+        """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
+        known = _Known(_Work(work, self.device), GraphPlan(self.threads), GraphCounts())
+        self._run(known, (), Ticket("box"))
+
+    def _run(self, known: _Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         now = self._clock()
         with self._lock:
             if self._is_closed:
                 raise Busy("compute: the box is stopping")
-            known = self._remember(graph)
             request = self._request(known, inputs, ticket, now)
             threads = min(request.threads, self.threads)
             if request.expires_s() <= now:
@@ -288,6 +297,25 @@ class Lane:
                 next(iter(self._waiting.values())).woken.set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A piece of work in a graph's clothes, so that it queues like one."""
+
+    work: Callable[[], None]
+    device: Device
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    batch_axis: int | None = None
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Do it."""
+        self.work()
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class Scheduler:
     """The lanes of a box; an `Executor`.
 
@@ -307,6 +335,14 @@ class Scheduler:
         """Compute on the graph's device; see `Executor.run`."""
         lane = self._lanes.get(graph.device) or self._lanes[Device.CPU]
         return lane.run(graph, inputs, ticket)
+
+    def alone(self, work: Callable[[], None], device: Device = Device.CPU) -> None:
+        """Do a piece of work while nothing else computes on a device; keep it short.
+
+        It queues like any request, one that takes all threads.
+        Raises: Busy if the queue is full.
+        """
+        self._lanes[device].alone(work)
 
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """Take a snapshot of every lane."""

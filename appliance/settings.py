@@ -172,6 +172,10 @@ class Settings(BaseSettings):
         return self.state / "cache" / "aot"
 
     @property
+    def cache_plans(self) -> Path:
+        return self.state / "cache" / "plans"
+
+    @property
     def predictions_db(self) -> Path:
         return self.state / "predictions.db"
 

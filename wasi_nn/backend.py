@@ -43,11 +43,19 @@ class Device(Enum):
     NPU = "npu"
 
 
+class Objective(Enum):
+    """What a graph is to be best at, where that is a choice."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+
+
 @dataclass(frozen=True, slots=True)
 class GraphOptions:
     """How to load a graph.
 
-    num_threads: threads one run may use, at least 1; None leaves it to the runtime.
+    num_threads: threads one run may use, at least 1; None leaves it to the loader or the runtime.
+    objective: for a loader that chooses threads by it; backends need not look at it.
     allow_fallback: compute on the CPU when the device is absent. The operator's to give, never a
     guest's.
     """
@@ -55,6 +63,7 @@ class GraphOptions:
     device: Device = Device.CPU
     num_threads: int | None = None
     allow_fallback: bool = False
+    objective: Objective = Objective.THROUGHPUT
 
 
 class Graph(Protocol):

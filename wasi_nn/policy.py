@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wasi_nn.backend import Device, Encoding
+from wasi_nn.backend import Device, Encoding, Objective
 from wasi_nn.errors import UnsupportedOperation
 from wasi_nn.tensor import Numbering
 
@@ -32,6 +32,7 @@ class Policy:
     models: the names it may load, each with the name the catalogue knows it by.
     numbering: the meaning of the guest's tensor type numbers.
     allow_fallback: compute on the CPU where the wanted device is absent.
+    objective: what its graphs are to be best at.
     """
 
     models: Mapping[str, str] | None = None
@@ -39,6 +40,7 @@ class Policy:
     devices: frozenset[Device] | None = None
     numbering: Numbering = Numbering.AUTO
     allow_fallback: bool = False
+    objective: Objective = Objective.THROUGHPUT
 
     def check_device(self, device: Device) -> None:
         """Raises: UnsupportedOperation if the guest may not use this device."""

@@ -39,6 +39,22 @@ _CONVERTERS = {
     Encoding.GGML: "language models are not what this host is for",
 }
 
+# Loads a model for the cache: backend, parts, encoding, options, digest. An embedder's own may
+# choose the options that the caller left open.
+Loader = Callable[[Backend, Sequence[Buffer], Encoding, GraphOptions, str], Graph]
+
+
+def load_directly(
+    backend: Backend,
+    builders: Sequence[Buffer],
+    encoding: Encoding,
+    options: GraphOptions,
+    _digest: str,
+) -> Graph:
+    """Load a model just as asked; the `Loader` of a plain host."""
+    return backend.load(builders, encoding, options)
+
+
 _Key = tuple[str, Encoding, str, GraphOptions]
 
 
@@ -94,9 +110,11 @@ class GraphReference:
 class GraphInfo:
     """One loaded graph: where it was asked for, where it computes, and how many hold it.
 
-    name: the model's, as name:version; "" if a guest brought the bytes.
+    name: the model's, as name:version; "" if a guest brought the bytes.   graph: itself, to look
+    its plan and counts up.
     """
 
+    graph: Graph
     name: str
     digest: str
     encoding: Encoding
@@ -124,12 +142,18 @@ class Registry:
     """The graphs of one process.
 
     backends: in the order of preference where several load one encoding.
-    catalogue: the models that guests may load by name.
+    catalogue: the models that guests may load by name.   loader: makes the graphs.
     """
 
-    def __init__(self, backends: Sequence[Backend], catalogue: Catalogue | None = None) -> None:
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        catalogue: Catalogue | None = None,
+        loader: Loader = load_directly,
+    ) -> None:
         self._backends = tuple(backends)
         self._catalogue = catalogue or StaticCatalogue()
+        self._loader = loader
         self._lock = threading.Lock()
         self._entries: dict[_Key, _Entry] = {}
         self._hits = self._loads = self._failures = 0
@@ -150,7 +174,9 @@ class Registry:
         (policy or Policy()).check_encoding(encoding)
         backend = self._select(encoding, options, None)
         key = (digest_of(builders), encoding, backend.name, options)
-        entry = self._acquire(key, lambda: backend.load(builders, encoding, options))
+        entry = self._acquire(
+            key, lambda: self._loader(backend, builders, encoding, options, key[0])
+        )
         return GraphReference(self, key, entry)
 
     def load_named(
@@ -166,14 +192,14 @@ class Registry:
         model = self._catalogue.find(name)
         device = wanted.device or model.device
         policy.check_device(device)
-        options = GraphOptions(device, wanted.num_threads, policy.allow_fallback)
+        options = GraphOptions(device, wanted.num_threads, policy.allow_fallback, policy.objective)
         file, encoding, backend = self._choose(model, wanted, options, policy)
         builders = None if file.digest else file.read()
         digest = file.digest or digest_of(builders or ())
         key = (digest, encoding, backend.name, options)
         entry = self._acquire(
             key,
-            lambda: backend.load(builders or file.read(), encoding, options),
+            lambda: self._loader(backend, builders or file.read(), encoding, options, digest),
             f"{model.name}:{model.version}",
         )
         return GraphReference(self, key, entry, model, file)
@@ -183,6 +209,7 @@ class Registry:
         with self._lock:
             graphs = tuple(
                 GraphInfo(
+                    graph=entry.graph,
                     name=entry.name,
                     digest=digest,
                     encoding=encoding,

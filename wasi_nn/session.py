@@ -102,7 +102,11 @@ class Session:
                 f"{self.limits.model_bytes}; raise the app's limit or name a shipped model"
             )
         self.policy.check_device(device)
-        options = GraphOptions(device, allow_fallback=self.policy.allow_fallback)
+        options = GraphOptions(
+            device,
+            allow_fallback=self.policy.allow_fallback,
+            objective=self.policy.objective,
+        )
         return self._add_graph(self.registry.load(builders, encoding, options, self.policy))
 
     def load_by_name(self, name: str, config: bytes = b"") -> int:
@@ -204,9 +208,10 @@ class Session:
                 if context.inputs[index] is None
             ]
             raise InvalidArgument(f"compute: input {', '.join(missing)} is not set; set it first")
+        # Before the run: a guest that overlooks a failure must not fetch the previous answer.
+        context.outputs = None
         outputs = self._executor.run(context.graph, inputs, self.ticket)
         self.computes += 1
-        context.outputs = None
         self._check_room_for_bytes(sum(array.nbytes for array in outputs))
         context.outputs = outputs
 

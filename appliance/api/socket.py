@@ -58,6 +58,8 @@ def _open(settings: Settings) -> socket.socket:
         path.chmod(settings.socket_mode)
         listener.listen(BACKLOG)
     except (OSError, KeyError) as exc:
+        if listener.getsockname():
+            path.unlink(missing_ok=True)
         listener.close()
         raise Unavailable(f"socket {path.name}: cannot be opened: {exc}") from exc
     return listener
@@ -66,13 +68,20 @@ def _open(settings: Settings) -> socket.socket:
 def _clear(path: Path) -> None:
     """Remove a socket file that nobody answers on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A box that hangs with a full backlog would keep a blocking connect waiting for ever.
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except FileNotFoundError:
             return
+        except BlockingIOError:
+            pass
         except OSError as exc:
             if exc.errno != errno.ECONNREFUSED:
                 raise Unavailable(f"socket {path.name}: {exc.strerror}") from exc
+            # Connecting to a plain file is refused in the same words.
+            if not path.is_socket():
+                raise Unavailable(f"socket {path.name}: a file that is no socket is there") from exc
             path.unlink(missing_ok=True)
             log.info("socket left over from a crash replaced path=%s", path.name)
             return

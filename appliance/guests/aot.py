@@ -29,6 +29,8 @@ COMPILE_TIMEOUT_S = 120.0
 _CORE_MAGIC = b"\0asm\x01\0\0\0"
 _COMPONENT_MAGIC = b"\0asm\x0d\0\x01\0"
 _SHOWN_BYTES = 8
+# The child's status when the guest does not compile; 1 is Python's own for whatever it died of.
+REFUSED = 3
 
 
 def check_magic(wasm: bytes) -> None:
@@ -92,8 +94,8 @@ class AotCache:
     def _load(self, entry: Path) -> wasmtime.Module | None:
         """Load an entry, or say nothing and leave it to be made again."""
         try:
-            wanted = entry.with_suffix(".cwasm.sha256").read_text()
-            if sha256(entry.read_bytes()).hexdigest() != wanted:
+            wanted = entry.with_suffix(".cwasm.sha256").read_bytes()
+            if sha256(entry.read_bytes()).hexdigest().encode() != wanted:
                 log.warning("compiled guest damaged, compiling again entry=%s", entry.name)
                 return None
             return wasmtime.Module.deserialize_file(self._engine.engine, str(entry))
@@ -140,7 +142,7 @@ def compile_in_child(source: Path, target: Path, *, counts_fuel: bool = False) -
         raise BadGuest(
             f"guest: compiling took over {COMPILE_TIMEOUT_S:.0f} s and was stopped"
         ) from exc
-    if done.returncode == 1:
+    if done.returncode == REFUSED:
         raise BadGuest(done.stdout.decode("utf-8", "replace").strip())
     if done.returncode != 0:
         log.error("compiler died status=%d", done.returncode)

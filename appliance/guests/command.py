@@ -80,8 +80,12 @@ class CommandRunner:
         wanted = self._program.manifest.input
         spec = wanted.spec()
         if wanted.format is InputFormat.RGB8:
-            size_wh = wanted.size_wh or (frame.width, frame.height)
-            return raw_rgb(frame.pixels, size_wh), "rgb"
+            if spec is None:
+                return frame.pixels.tobytes(), "rgb"
+            fitted = raw_rgb(
+                frame.pixels, spec.size_wh, resize=spec.resize, crop_fraction=spec.crop_fraction
+            )
+            return fitted, "rgb"
         if wanted.format is InputFormat.TENSOR:
             assert spec is not None, "a manifest with format tensor has size_wh (checked there)"
             return to_tensor(frame.pixels, spec, wanted.layout).tobytes(), "tensor"

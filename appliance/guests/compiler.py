@@ -1,7 +1,7 @@
 """The child process that compiles one guest: `python -m appliance.guests.compiler SRC DST`.
 
-Prints the reason on standard output and exits 1 if the guest does not compile. Whatever else
-ends it (a crash of the compiler, the memory limit) is another status.
+Prints the reason on standard output and exits with REFUSED if the guest does not compile. Whatever
+else ends it (a crash of the compiler, the memory limit) is another status.
 """
 
 import resource
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from appliance.errors import BadGuest
-from appliance.guests.aot import compile_bytes
+from appliance.guests.aot import REFUSED, compile_bytes
 from appliance.guests.engine import GuestEngine
 
 # Address space, not use: wasmtime and numpy map about 1 GiB before they compile anything.
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         target.write_bytes(compile_bytes(engine, source.read_bytes()))
     except BadGuest as exc:
         sys.stdout.write(f"{exc}\n")
-        return 1
+        return REFUSED
     return 0
 
 

@@ -50,15 +50,23 @@ class Journal:
     def write(self, level: int, text: str) -> None:
         """Take a line. level: as in `logging`."""
         now = self._clock()
+        missing = 0
         with self._lock:
             if int(now) != self._second:
+                missing = max(0, self._in_second - self._lines_per_s)
                 self._second, self._in_second = int(now), 0
             self._in_second += 1
-            if self._in_second > self._lines_per_s:
+            is_kept = self._in_second <= self._lines_per_s
+            if is_kept:
+                name = logging.getLevelName(level).lower()
+                self._lines.append(Line(now, name, text[:MAX_LINE_LENGTH]))
+            else:
                 self._dropped += 1
-                return
-            name = logging.getLevelName(level).lower()
-            self._lines.append(Line(now, name, text[:MAX_LINE_LENGTH]))
+        # A rate of 0 asks for silence.
+        if missing and self._lines_per_s:
+            log.warning("app says too much app=%s dropped=%d", self._app, missing)
+        if not is_kept:
+            return
         log.log(level, "app says app=%s text=%s", self._app, text[:MAX_LINE_LENGTH])
 
     def write_output(self, level: int, raw: bytes) -> None:

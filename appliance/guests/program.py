@@ -62,6 +62,7 @@ class Program:
             encodings=manifest.nn.encodings,
             devices=manifest.nn.devices,
             numbering=manifest.nn.tensor_types,
+            objective=manifest.nn.objective,
             allow_fallback=self.host.allow_fallback,
         )
         limits = SessionLimits(
