@@ -9,6 +9,7 @@ from appliance.apps import AppTable
 from appliance.errors import ApplianceError, Unavailable
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.store import PredictionStore
+from wasi_nn.executor import Cancellation
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,18 @@ class Pipeline:
         self._store = store
         self._clock = clock
 
-    def process(self, app_name: str, frame: Frame) -> Processed:
+    def process(
+        self, app_name: str, frame: Frame, cancellation: Cancellation | None = None
+    ) -> Processed:
         """Show a frame to an app.
+
+        cancellation: tells when nobody waits for the answer any more.
 
         Raises: NotFound for an unknown app, GuestFailed, Unavailable. The app stays.
         """
         with self._table.using(app_name) as app:
             try:
-                answer = app.runner.run(frame)
+                answer = app.runner.run(frame, cancellation)
             except ApplianceError as exc:
                 app.count_failure(exc)
                 log.info("frame failed app=%s version=%s reason=%s", app.name, app.version, exc)

@@ -19,10 +19,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from appliance.batching import Batcher, BatchPolicy, Decision, Reason, Refusal, Request
-from appliance.lanestats import GraphCounts, LaneStatistics
+from appliance.lanestats import GraphCounts, GraphStatistics, LaneStatistics
+from appliance.stacking import Stack, batch_shape
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import Busy, NNError, RuntimeFailure
 from wasi_nn.executor import Ticket
@@ -32,8 +31,6 @@ log = logging.getLogger(__name__)
 
 # Graphs whose counts are kept after they were last used; chosen, not measured.
 _KEPT_GRAPHS = 64
-# Batch buffers are kept for so many shapes of a graph; a guest may send any.
-_KEPT_SHAPES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +43,12 @@ class GraphPlan:
 
 @dataclass(slots=True)
 class _Known:
-    """What a lane remembers of a graph. buffers: idle ones for batches, by key."""
+    """What a lane remembers of a graph."""
 
     graph: Graph
     plan: GraphPlan
     counts: GraphCounts
-    buffers: dict[Hashable, list[list[Array]]] = field(default_factory=dict)
+    stack: Stack
 
 
 @dataclass(slots=True)
@@ -113,7 +110,8 @@ class Lane:
 
     def alone(self, work: Callable[[], None]) -> None:
         """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
-        known = _Known(_Work(work, self.device), GraphPlan(self.threads), GraphCounts())
+        graph = _Work(work, self.device)
+        known = _Known(graph, GraphPlan(self.threads), GraphCounts(), Stack(graph))
         self._run(known, (), Ticket("box"))
 
     def _run(self, known: _Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
@@ -134,7 +132,28 @@ class Lane:
                 waiter = self._enqueue(request, inputs)
         if waiter is None:
             return self._run_alone(known, request, inputs, now)
-        return self._wait(known, waiter)
+        cancellation = ticket.cancellation
+        if cancellation is None:
+            return self._wait(known, waiter)
+        cancellation.listen(lambda: self._cancel(waiter))
+        try:
+            return self._wait(known, waiter)
+        finally:
+            cancellation.listen(None)
+
+    def _cancel(self, waiter: _Waiter) -> None:
+        """Take a queued request back; one that computes already is finished."""
+        with self._lock:
+            if self._batcher.cancel(waiter.request.id):
+                del self._waiting[waiter.request.id]
+                waiter.error = Busy("compute not started: nobody waits for it any more")
+                waiter.settle()
+
+    def counts_of(self, graph: Graph) -> GraphStatistics | None:
+        """Take a snapshot of one graph; None if it was not run lately."""
+        with self._lock:
+            known = self._known.get(id(graph))
+            return known.counts.snapshot() if known is not None and known.graph is graph else None
 
     def close(self) -> None:
         """Refuse what is queued and whatever comes; what computes is finished by its callers."""
@@ -163,7 +182,7 @@ class Lane:
     def _remember(self, graph: Graph) -> _Known:
         known = self._known.get(id(graph))
         if known is None or known.graph is not graph:
-            known = _Known(graph, self._plan_of(graph), GraphCounts())
+            known = _Known(graph, self._plan_of(graph), GraphCounts(), Stack(graph))
             self._known[id(graph)] = known
             if len(self._known) > _KEPT_GRAPHS:
                 self._known.popitem(last=False)
@@ -274,7 +293,13 @@ class Lane:
     def _compute(self, known: _Known, batch: tuple[_Waiter, ...]) -> None:
         if len(batch) > 1:
             try:
-                _compute_together(known, batch)
+                outputs = known.stack.run(
+                    batch[0].request.key,
+                    [member.inputs for member in batch],
+                    batch[0].request.policy.max_batch_rows,
+                )
+                for member, own in zip(batch, outputs, strict=True):
+                    member.outputs = own
                 return
             except NNError as exc:
                 log.info("batch failed, computing singly members=%d reason=%s", len(batch), exc)
@@ -333,8 +358,10 @@ class Scheduler:
 
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute on the graph's device; see `Executor.run`."""
-        lane = self._lanes.get(graph.device) or self._lanes[Device.CPU]
-        return lane.run(graph, inputs, ticket)
+        return self._lane_of(graph).run(graph, inputs, ticket)
+
+    def _lane_of(self, graph: Graph) -> Lane:
+        return self._lanes.get(graph.device) or self._lanes[Device.CPU]
 
     def alone(self, work: Callable[[], None], device: Device = Device.CPU) -> None:
         """Do a piece of work while nothing else computes on a device; keep it short.
@@ -344,6 +371,10 @@ class Scheduler:
         """
         self._lanes[device].alone(work)
 
+    def counts_of(self, graph: Graph) -> GraphStatistics | None:
+        """Take a snapshot of one graph; None if it was not run lately."""
+        return self._lane_of(graph).counts_of(graph)
+
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """Take a snapshot of every lane."""
         return tuple(lane.statistics() for lane in self._lanes.values())
@@ -352,51 +383,6 @@ class Scheduler:
         """Refuse what is queued and whatever comes."""
         for lane in self._lanes.values():
             lane.close()
-
-
-def batch_shape(graph: Graph, inputs: Sequence[Array]) -> tuple[int, Hashable]:
-    """Tell how many rows a call has, and with what other calls it can be stacked.
-
-    Returns: rows, and a key that is equal for calls that fit together; None if it fits with none.
-    """
-    if graph.batch_axis is None or not inputs:
-        return 1, None
-    rows = inputs[0].shape[0] if inputs[0].ndim else 0
-    if rows < 1 or any(array.ndim < 1 or array.shape[0] != rows for array in inputs):
-        return max(rows, 1), None
-    return rows, tuple((array.shape[1:], array.dtype.char) for array in inputs)
-
-
-def _compute_together(known: _Known, batch: tuple[_Waiter, ...]) -> None:
-    """Stack the members' inputs, run once, and give each its rows of the outputs.
-
-    The outputs are views: a slice of rows of a C-contiguous array is one itself.
-    """
-    rows = [member.request.rows for member in batch]
-    total = sum(rows)
-    key = batch[0].request.key
-    capacity = max(total, batch[0].request.policy.max_batch_rows)
-    if len(known.buffers) > _KEPT_SHAPES:
-        known.buffers.clear()
-    # Single operations on a dict and a list, which threads may do at once.
-    idle = known.buffers.setdefault(key, [])
-    buffers = idle.pop() if idle else _new_buffers(batch[0].inputs, capacity)
-    try:
-        for index, buffer in enumerate(buffers):
-            np.concatenate([member.inputs[index] for member in batch], out=buffer[:total])
-        outputs = known.graph.run([buffer[:total] for buffer in buffers])
-    finally:
-        idle.append(buffers)
-    if any(output.ndim < 1 or output.shape[0] != total for output in outputs):
-        raise RuntimeFailure(f"batch of {total} rows: the graph gave another number of rows")
-    start = 0
-    for member, count in zip(batch, rows, strict=True):
-        member.outputs = [output[start : start + count] for output in outputs]
-        start += count
-
-
-def _new_buffers(inputs: Sequence[Array], rows: int) -> list[Array]:
-    return [np.empty((rows, *array.shape[1:]), array.dtype) for array in inputs]
 
 
 def _refused(refusal: Refusal) -> Busy:

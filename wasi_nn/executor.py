@@ -4,8 +4,9 @@ The session hands every compute to an `Executor`. `DirectExecutor` runs it at on
 caller's thread, which is right for one guest; a service puts its scheduler here.
 """
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,17 +15,52 @@ from wasi_nn.errors import Busy
 from wasi_nn.tensor import Array
 
 
+class Cancellation:
+    """Says once that nobody waits for an answer any more. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._listener: Callable[[], None] | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it has been said."""
+        return self._is_cancelled
+
+    def cancel(self) -> None:
+        """Say it."""
+        with self._lock:
+            self._is_cancelled = True
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            listener()
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Call this when it is said, at once if it was said already; None stops listening.
+
+        There is one listener at a time: a caller waits for one compute at a time.
+        """
+        with self._lock:
+            self._listener = None if self._is_cancelled else listener
+            is_late = self._is_cancelled
+        if is_late and listener is not None:
+            listener()
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """On whose behalf a compute runs, and until when it is worth running.
 
     deadline_s: `time.monotonic()` seconds, or None for no deadline.
     priority: 1 is the highest, 0 stands for the default.
+    cancellation: tells when the caller has gone.
     """
 
     owner: str = "guest"
     deadline_s: float | None = None
     priority: int = 0
+    cancellation: Cancellation | None = None
 
 
 class Executor(Protocol):
@@ -33,8 +69,8 @@ class Executor(Protocol):
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute, blocking until done.
 
-        Raises: what `Graph.run` raises, and Busy if the queue is full or the deadline passed
-        before the compute began.
+        Raises: what `Graph.run` raises, and Busy if the queue is full, or the deadline passed or
+        the caller went before the compute began.
         """
         ...
 
@@ -44,6 +80,8 @@ class DirectExecutor:
 
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute; see `Executor.run`."""
+        if ticket.cancellation is not None and ticket.cancellation.is_cancelled:
+            raise Busy("compute not started: nobody waits for it any more")
         if ticket.deadline_s is not None and time.monotonic() >= ticket.deadline_s:
             raise Busy("compute not started: its deadline has passed")
         return graph.run(inputs)

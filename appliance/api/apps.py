@@ -9,13 +9,14 @@ from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
-from appliance.api.body import TheBox, body_of, read_body
+from appliance.api.body import TheBox, body_of, cancelled_on_disconnect, read_body
 from appliance.api.predictions import shape_of
 from appliance.app import Box
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
 from appliance.errors import BadRequest
 from appliance.pictures import decode
 from appliance.records import Frame
+from wasi_nn.executor import Cancellation
 
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
 
@@ -69,19 +70,23 @@ async def send_frame(name: Name, request: Request, box: TheBox) -> shapes.Answer
     """Show a picture (JPEG, PNG or WebP as the body) to an app and get what it says."""
     captured_at, captured_s = time.time(), time.monotonic()
     body = await read_body(request, box.settings.max_body_bytes, "a picture")
-    return await run_in_threadpool(_answer, box, name, body, captured_at, captured_s)
+    async with cancelled_on_disconnect(request) as cancellation:
+        return await run_in_threadpool(
+            _answer, box, name, body, captured_at, captured_s, cancellation
+        )
 
 
 def _answer(
-    box: Box, name: str, body: bytes, captured_at: float, captured_s: float
-) -> shapes.Answer:
+    box: Box, name: str, body: bytes, captured_at: float, captured_s: float,
+    cancellation: Cancellation,
+) -> shapes.Answer:  # fmt: skip
     pixels, media_type = decode(body, max_pixels=box.settings.max_pixels)
     decoded_s = time.monotonic()
     frame = Frame(
         source=SOURCE, sequence=next(_sequence), captured_at=captured_at,
         captured_monotonic_s=captured_s, pixels=pixels, encoded=body, media_type=media_type,
     )  # fmt: skip
-    done = box.pipeline.process(name, frame)
+    done = box.pipeline.process(name, frame, cancellation)
     return shapes.Answer(
         app=done.app,
         version=done.version,

@@ -1,5 +1,8 @@
-"""Reading request bodies under a limit."""
+"""What routes need of a request: the box, the body under a limit, and news of its end."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -7,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from appliance.app import Box
 from appliance.errors import BadRequest, TooBig
+from wasi_nn.executor import Cancellation
 
 
 def box_of(request: Request) -> Box:
@@ -45,3 +49,21 @@ async def read_body(request: Request, max_bytes: int, wanted: str) -> bytes:
     if not collected:
         raise BadRequest(f"body: empty, wanted {wanted} (with curl: --data-binary @FILE)")
     return bytes(collected)
+
+
+@asynccontextmanager
+async def cancelled_on_disconnect(request: Request) -> AsyncIterator[Cancellation]:
+    """Tell whoever works inside the block that the client has gone; the body is read before."""
+    cancellation = Cancellation()
+
+    async def watch() -> None:
+        # After the body the only message left is the client's leaving.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        cancellation.cancel()
+
+    watcher = asyncio.create_task(watch(), name="disconnect-watch")
+    try:
+        yield cancellation
+    finally:
+        watcher.cancel()

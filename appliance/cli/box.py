@@ -78,20 +78,35 @@ def models(state: State = None, as_json: Json = False) -> None:
         encodings = ", ".join(model["encodings"]) or f"broken: {model['reason']}"
         repository.add_row(model["name"], model["version"], encodings, model["licence"])
     console.print(repository)
-    graphs = Table("loaded graph", "backend", "encoding", "device", "held by")
+    columns = ("loaded graph", "backend", "encoding", "device", "plan", "rows", "rows a run")
+    graphs = Table(*columns)
     for graph in listed["graphs"]:
         device = graph["device"]
         if device != graph["asked"]:
             device += f" (asked for {graph['asked']})"
         graphs.add_row(
             graph["model"] or graph["digest"][:12], graph["backend"], graph["encoding"], device,
-            str(graph["references"]),
+            *_work_of(graph),
         )  # fmt: skip
     console.print(graphs)
     console.print(
         f"{listed['loads']} loads, {listed['hits']} answered by the cache, "
         f"{listed['failures']} refused"
     )
+
+
+def _work_of(graph: dict[str, Any]) -> tuple[str, str, str]:
+    """Say how a graph is run and what it did: plan, rows, rows a run."""
+    plan, counts = graph["plan"], graph["counts"]
+    planned = (
+        f"{plan['parallel']} x {plan['threads']} threads, batch {plan['max_batch_rows']}, "
+        f"{plan['rows_per_s']:.0f} rows/s"
+        if plan is not None
+        else "not measured"
+    )
+    if counts is None or not counts["executions"]:
+        return planned, "0", ""
+    return planned, str(counts["rows"]), f"{counts['rows'] / counts['executions']:.2f}"
 
 
 def predict(

@@ -15,13 +15,14 @@ from pathlib import Path
 import wasmtime
 
 from appliance.errors import FailureReason, GuestFailed
-from appliance.guests.instance import Instance, Output
+from appliance.guests.instance import Instance, Output, too_busy
 from appliance.guests.program import Program
 from appliance.guests.runner import Answer
 from appliance.manifests import InputFormat
 from appliance.pictures import encode_png
 from appliance.preprocess import raw_rgb, to_tensor
 from appliance.records import Frame
+from wasi_nn.executor import Cancellation
 
 GUEST_FOLDER = "/frame"
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png"}
@@ -37,21 +38,21 @@ class CommandRunner:
         self._program = program
         self._scratch = scratch
 
-    def run(self, frame: Frame) -> Answer:
+    def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """See `Runner.run`."""
         folder = Path(tempfile.mkdtemp(prefix="frame-", dir=self._scratch))
         try:
             content, extension = self._input_of(frame)
             file = folder / f"input.{extension}"
             file.write_bytes(content)
-            return self._run(file)
+            return self._run(file, cancellation)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """See `Runner.close`: no instance outlives its frame."""
 
-    def _run(self, file: Path) -> Answer:
+    def _run(self, file: Path, cancellation: Cancellation | None) -> Answer:
         manifest = self._program.manifest
         seen = f"{GUEST_FOLDER}/{file.name}"
         wasi = wasmtime.WasiConfig()
@@ -69,7 +70,7 @@ class CommandRunner:
         )
         stdout.on_overflow = instance.stop_soon
         try:
-            call_start(instance, stdout)
+            call_start(instance, stdout, cancellation)
             memory_bytes = instance.memory_bytes()
         finally:
             instance.close()
@@ -94,17 +95,24 @@ class CommandRunner:
         return encode_png(frame.pixels), "png"
 
 
-def call_start(instance: Instance, stdout: "Lines") -> None:
+def call_start(
+    instance: Instance, stdout: "Lines", cancellation: Cancellation | None = None
+) -> None:
     """Run `_start` to its end.
 
     Raises: GuestFailed; too much output is named as such, whatever the guest made of it.
+    Unavailable if the guest gave up because the box was too busy.
     """
     try:
-        instance.call()
+        instance.call(cancellation=cancellation)
     except GuestFailed as failure:
         if stdout.is_over:
             raise stdout.failure() from failure
-        if not (failure.reason is FailureReason.EXIT and is_success(failure)):
+        if failure.reason is not FailureReason.EXIT:
+            raise
+        if not is_success(failure):
+            if instance.guest.was_busy:
+                raise too_busy(instance.program.name, instance.guest.last_error) from failure
             raise
     if stdout.is_over:
         raise stdout.failure()

@@ -27,7 +27,7 @@ from appliance.guests.journal import Journal
 from appliance.manifests import AppManifest, ModelPackage, OutputKind
 from appliance.preprocess import InputSpec, Layout, tensor_bytes, tensor_shape, to_tensor
 from appliance.records import MAX_DEPTH, MAX_OUTPUT_BYTES, Frame, json_object
-from wasi_nn.errors import InvalidArgument, NNError, NotFound, TooLarge, UnsupportedOperation
+from wasi_nn.errors import Busy, InvalidArgument, NNError, NotFound, TooLarge, UnsupportedOperation
 from wasi_nn.hostcall import Guest, define
 from wasi_nn.session import Context, Session
 from wasi_nn.tensor import TYPE_NUMBERS, Array, Numbering, TensorSpec, TensorType, raw_bytes
@@ -47,6 +47,7 @@ class FrameGuest(Guest):
 
     output_bytes: how much it may emit about one frame.
     last_error: of the WASI-NN and frame calls about the present frame; "" if all went well.
+    was_busy: whether that error was that the box was too busy.
     refused: why an output about it was not taken; "" if none was refused.
     """
 
@@ -62,6 +63,7 @@ class FrameGuest(Guest):
         self.emitted: list[bytes] = []
         self.emitted_bytes = 0
         self.refused = ""
+        self.was_busy = False
         self._frame: Frame | None = None
         self._handle = 0
 
@@ -73,6 +75,7 @@ class FrameGuest(Guest):
         self.emitted_bytes = 0
         self.refused = ""
         self.last_error = ""
+        self.was_busy = False
         return self._handle
 
     def hide(self) -> tuple[bytes, ...]:
@@ -89,6 +92,7 @@ class FrameGuest(Guest):
 
     def _note(self, name: str, error: NNError) -> None:
         self.last_error = f"{name}: {error}"
+        self.was_busy = isinstance(error, Busy)
         self.journal.write(logging.WARNING, f"{name} gave errno {error.errno:d}: {error}")
 
 

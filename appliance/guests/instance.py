@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import wasmtime
 
-from appliance.errors import FailureReason, GuestFailed
+from appliance.errors import FailureReason, GuestFailed, Unavailable
 from appliance.guests.aot import reason_of
 from appliance.guests.engine import GuestEngine, ticks
 from appliance.guests.frames import FrameGuest
 from appliance.guests.program import ENTRIES, INITIALIZE, Program
 from appliance.settings import MIB
-from wasi_nn.executor import Ticket
+from wasi_nn.executor import Cancellation, Ticket
 from wasi_nn.hostcall import Entry, entry
 
 # One function table of a large C++ program has some thousands; 8 bytes each.
@@ -74,13 +74,13 @@ class Instance:
         assert isinstance(function, wasmtime.Func), "the entry is a function (checked at deploy)"
         return entry(self._store, function)
 
-    def call(self, *arguments: int) -> int:
+    def call(self, *arguments: int, cancellation: Cancellation | None = None) -> int:
         """Call the mode's entry, `_start` or `appliance_on_frame`, under the app's deadline.
 
         Returns: its result, 0 if it has none.
         Raises: GuestFailed; the instance is dead then.
         """
-        return cast(int, self._run(lambda: self._entry(*arguments)))
+        return cast(int, self._run(lambda: self._entry(*arguments), cancellation))
 
     def stop_soon(self) -> None:
         """End the call that is under way at the guest's next branch; from a host function only."""
@@ -102,9 +102,11 @@ class Instance:
         self.guest.close()
         self._store.close()
 
-    def _run(self, enter: Callable[[], Any]) -> Any:
+    def _run(self, enter: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
         deadline_s = self.program.limits.deadline_s
-        self.guest.session.ticket = Ticket(self.program.name, time.monotonic() + deadline_s)
+        self.guest.session.ticket = Ticket(
+            self.program.name, time.monotonic() + deadline_s, cancellation=cancellation
+        )
         self._store.set_epoch_deadline(ticks(deadline_s))
         try:
             with self._engine.ticker.ticking(), self.guest.running():
@@ -161,3 +163,8 @@ class Instance:
         """Add the last WASI-NN error: guests that meet one usually give up with little to say."""
         error = self.guest.last_error
         return f"; its last failed call: {error}" if error else ""
+
+
+def too_busy(app: str, last_error: str) -> Unavailable:
+    """Say that a guest gave up because the box had no room for its compute."""
+    return Unavailable(f"app {app}: the box is too busy: {last_error}")

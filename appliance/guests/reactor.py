@@ -11,10 +11,11 @@ import time
 import wasmtime
 
 from appliance.errors import FailureReason, GuestFailed, Unavailable
-from appliance.guests.instance import Instance, Output
+from appliance.guests.instance import Instance, Output, too_busy
 from appliance.guests.program import ON_FRAME, Program
 from appliance.guests.runner import Answer
 from appliance.records import Frame
+from wasi_nn.executor import Cancellation
 
 
 class ReactorRunner:
@@ -37,13 +38,13 @@ class ReactorRunner:
         """Make one instance now, so that what fails at start fails at deploy."""
         self._give_back(self._take())
 
-    def run(self, frame: Frame) -> Answer:
+    def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """See `Runner.run`."""
         instance = self._take()
         started_s = time.perf_counter()
         try:
             handle = instance.guest.show(frame)
-            status = instance.call(handle)
+            status = instance.call(handle, cancellation=cancellation)
         except BaseException:
             self._throw_away(instance)
             raise
@@ -53,6 +54,8 @@ class ReactorRunner:
         self._give_back(instance)
         if refused:
             raise GuestFailed(refused, reason=FailureReason.OUTPUT)
+        if status != 0 and instance.guest.was_busy:
+            raise too_busy(self._program.name, last_error)
         if status != 0:
             raise GuestFailed(
                 f"{ON_FRAME} returned {status}, wanted 0"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.records import Frame
+from wasi_nn.executor import Cancellation
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,12 @@ class Answer:
 class Runner(Protocol):
     """Runs an app's guest; thread-safe."""
 
-    def run(self, frame: Frame) -> Answer:
+    def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """Show the guest a frame.
 
-        Raises: GuestFailed with the reason; Unavailable if all instances stay busy.
+        cancellation: tells when nobody waits for the answer; what is queued is then dropped.
+        Raises: GuestFailed with the reason; Unavailable if all instances stay busy, or
+        the box was too busy to compute for it.
         """
         ...
 
