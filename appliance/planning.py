@@ -4,12 +4,10 @@ The choice (`choose`) is pure; `Bench` does the timing, in pieces, through whate
 the machine to one piece at a time.
 """
 
-import itertools
-import math
-import statistics
+import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,9 +20,10 @@ from wasi_nn.tensor import Array
 MIN_GAIN = 1.03
 # The default objective: as many rows as possible while one row takes at most twice its best.
 LATENCY_FACTOR = 2.0
-# One piece of timing, during which nobody else computes.
-PIECE_S = 0.030
-MAX_ROWS = 32
+# One piece of timing, during which nobody else computes, and how often each way gets one.
+PIECE_S = 0.020
+ROUNDS = 3
+SIZES = (1, 2, 4, 8, 16, 32)
 # Of one run: a batch above it would hold the lane for too long, whatever it brings.
 MAX_BATCH_S = 0.250
 
@@ -63,7 +62,7 @@ class Plan:
     def from_json(cls, value: Any) -> Self:
         """Read what `dataclasses.asdict` wrote. Raises: ValueError, KeyError or TypeError."""
         plan = cls(**{**value, "figures": tuple(Measured(**f) for f in value["figures"])})
-        if plan.threads < 1 or plan.parallel < 1 or not 1 <= plan.max_batch_rows <= MAX_ROWS:
+        if plan.threads < 1 or plan.parallel < 1 or not 1 <= plan.max_batch_rows <= SIZES[-1]:
             raise ValueError("plan: out of range")
         return plan
 
@@ -130,65 +129,82 @@ class Bench:
         self._alone = alone
         self._clock = clock
 
-    def measure(self, graph: Graph, threads: int, sample: Sequence[Array]) -> list[Measured]:
-        """Time a graph with growing batches, as many runs side by side as the budget allows.
+    def measure(self, graphs: Mapping[int, Graph], sample: Sequence[Array]) -> list[Measured]:
+        """Time the same model as loaded for several thread counts, with growing batches.
 
-        Raises: NNError if the graph does not take the sample.
+        graphs: by threads of one run; as many run side by side as the budget allows.
+        They take turns at each size, so that whatever else the machine does meets them alike.
+        Raises: NNError if a graph does not take the sample.
         """
-        parallel = max(1, self._threads // threads)
-        self._alone(lambda: _discard(graph.run(sample)))
+        for graph in graphs.values():
+            self._alone(functools.partial(_run, graph, sample))
         figures: list[Measured] = []
-        for rows in _sizes(graph):
+        growing = dict(graphs)
+        for rows in SIZES:
             batch = [np.repeat(array, rows, axis=0) for array in sample] if rows > 1 else sample
-            figure = self._time(graph, threads, parallel, rows, batch)
-            figures.append(figure)
-            if figure.latency_s * 2 > MAX_BATCH_S:
-                break
-            if len(figures) > 1 and figure.rows_per_s < figures[-2].rows_per_s * MIN_GAIN:
+            latencies = self._time(growing, batch)
+            for threads, samples_s in latencies.items():
+                figure = _figure(threads, self._parallel(threads), rows, samples_s)
+                if graphs[threads].batch_axis is None or not _is_worth_growing(figure, figures):
+                    del growing[threads]
+                figures.append(figure)
+            if not growing:
                 break
         return figures
 
-    def _time(
-        self, graph: Graph, threads: int, parallel: int, rows: int, batch: Sequence[Array]
-    ) -> Measured:
-        latencies: list[float] = []
+    def _parallel(self, threads: int) -> int:
+        return max(1, self._threads // threads)
 
-        def until(end_s: float) -> None:
-            for _ in itertools.count():
-                started_s = self._clock()
-                _discard(graph.run(batch))
-                latencies.append(self._clock() - started_s)
-                if self._clock() >= end_s:
+    def _time(self, graphs: Mapping[int, Graph], batch: Sequence[Array]) -> dict[int, list[float]]:
+        """Collect the latencies of single runs, by threads."""
+        latencies: dict[int, list[float]] = {threads: [] for threads in graphs}
+        for _ in range(ROUNDS):
+            for threads, graph in graphs.items():
+                self._alone(
+                    functools.partial(
+                        self._piece, graph, batch, self._parallel(threads), latencies[threads]
+                    )
+                )
+        return latencies
+
+    def _piece(
+        self, graph: Graph, batch: Sequence[Array], parallel: int, latencies_s: list[float]
+    ) -> None:
+        """Run for PIECE_S, on as many threads as runs go side by side."""
+        end_s = self._clock() + PIECE_S
+
+        def until_end() -> None:
+            now = self._clock()
+            while True:
+                _run(graph, batch)
+                started_s, now = now, self._clock()
+                latencies_s.append(now - started_s)
+                if now >= end_s:
                     return
 
-        elapsed_s = 0.0
-
-        def piece() -> None:
-            nonlocal elapsed_s
-            started_s = self._clock()
-            end_s = started_s + PIECE_S
-            helpers = [
-                threading.Thread(target=until, args=(end_s,), name="plan-bench")
-                for _ in range(parallel - 1)
-            ]
-            for helper in helpers:
-                helper.start()
-            until(end_s)
-            for helper in helpers:
-                helper.join()
-            elapsed_s += self._clock() - started_s
-
-        for _ in range(2):
-            self._alone(piece)
-        rows_per_s = len(latencies) * rows / max(elapsed_s, 1e-9)
-        return Measured(threads, parallel, rows, statistics.median(latencies), rows_per_s)
+        helpers = [
+            threading.Thread(target=until_end, name="plan-bench") for _ in range(parallel - 1)
+        ]
+        for helper in helpers:
+            helper.start()
+        until_end()
+        for helper in helpers:
+            helper.join()
 
 
-def _sizes(graph: Graph) -> list[int]:
-    if graph.batch_axis is None:
-        return [1]
-    return [2**power for power in range(int(math.log2(MAX_ROWS)) + 1)]
+def _figure(threads: int, parallel: int, rows: int, samples_s: Sequence[float]) -> Measured:
+    """Sum up runs: the lower quartile, for whatever else runs on the machine only adds time."""
+    latency_s = sorted(samples_s)[len(samples_s) // 4]
+    return Measured(threads, parallel, rows, latency_s, parallel * rows / max(latency_s, 1e-9))
 
 
-def _discard(_outputs: list[Array]) -> None:
-    """Say that a result is not wanted."""
+def _is_worth_growing(figure: Measured, before: Sequence[Measured]) -> bool:
+    """Tell whether twice the batch may bring more, and would not hold the lane for too long."""
+    smaller = [f.rows_per_s for f in before if f.threads == figure.threads]
+    gains = not smaller or figure.rows_per_s >= smaller[-1] * MIN_GAIN
+    return gains and figure.latency_s * 2 <= MAX_BATCH_S
+
+
+def _run(graph: Graph, inputs: Sequence[Array]) -> None:
+    """Run a graph for its time alone."""
+    graph.run(inputs)

@@ -104,11 +104,10 @@ class PlanBook:
         try:
             for threads in counts:
                 wanted = threads if is_cpu else options.num_threads
-                graph = backend.load(
+                loaded[threads] = backend.load(
                     builders, encoding, dataclasses.replace(options, num_threads=wanted)
                 )
-                loaded[threads] = graph
-                figures += self._bench.measure(graph, threads, samples_of(graph))
+            figures = self._bench.measure(loaded, samples_of(loaded[counts[0]]))
         except NNError as exc:
             if not loaded:
                 raise
