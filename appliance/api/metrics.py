@@ -1,0 +1,42 @@
+"""`/metrics` over the socket, as Prometheus reads it."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from appliance.api.body import TheBox
+from appliance.app import Box
+from appliance.lanestats import GraphStatistics
+from appliance.metrics import MEDIA_TYPE, AppCounts, Snapshot, render
+
+router = APIRouter(tags=["health"])
+
+# Graphs that guests brought as bytes share one label: their digests would have no bound.
+_UNNAMED = ("guest", "")
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(box: TheBox) -> Response:
+    """Give all counts in Prometheus' text format."""
+    return Response(render(_snapshot(box)), media_type=MEDIA_TYPE)
+
+
+def _snapshot(box: Box) -> Snapshot:
+    registry = box.registry.statistics()
+    graphs: dict[tuple[str, str], tuple[GraphStatistics, ...]] = {}
+    for info in registry.graphs:
+        counts = box.scheduler.counts_of(info.graph)
+        if counts is not None:
+            name, _, version = info.name.partition(":")
+            labels = (name, version) if name else _UNNAMED
+            graphs[labels] = (*graphs.get(labels, ()), counts)
+    return Snapshot(graphs, box.scheduler.statistics(), registry, tuple(_apps(box)))
+
+
+def _apps(box: Box) -> list[AppCounts]:
+    apps = []
+    for name in box.apps.names():
+        with box.apps.using(name) as app:
+            counts = app.statistics()
+        answered = counts.frames - sum(counts.failures.values())
+        apps.append(AppCounts(name, {"answered": answered, **counts.failures}))
+    return apps

@@ -1,0 +1,111 @@
+"""What the box counts, as Prometheus reads it: Triton's names, so that boards made for it work.
+
+    nv_inference_request_success{model,version}          requests answered
+    nv_inference_request_failure{model,version,reason}   REJECTED: refused before compute; BACKEND
+    nv_inference_count, nv_inference_exec_count          rows, runs; their ratio is the mean batch
+    nv_inference_queue_duration_us                       sum over requests
+    nv_inference_compute_infer_duration_us               sum over runs
+    nv_inference_pending_request_count{device}           queued now
+    edge_graph_loads_total{outcome}                      loaded, cached, failed
+    edge_app_frames_total{app,outcome}                   answered, or why not
+
+Read from snapshots when asked; nothing is counted twice and nothing runs in between. Labels are
+names that the operator gave, so their number is bounded.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from appliance.lanestats import GraphStatistics, LaneStatistics
+from wasi_nn.registry import RegistryStatistics
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MODEL = ("model", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class AppCounts:
+    """Frames of one app by outcome."""
+
+    name: str
+    outcomes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is shown. graphs: by name and version of the model, loaded graphs summed up."""
+
+    graphs: Mapping[tuple[str, str], tuple[GraphStatistics, ...]]
+    lanes: tuple[LaneStatistics, ...]
+    registry: RegistryStatistics
+    apps: tuple[AppCounts, ...]
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """Write a snapshot in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Shown(snapshot))
+    return generate_latest(registry)
+
+
+class _Shown:
+    """A snapshot as a collector."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._models()
+        pending = GaugeMetricFamily(
+            "nv_inference_pending_request_count", "requests queued now", labels=("device",)
+        )
+        for lane in self._snapshot.lanes:
+            pending.add_metric((lane.device.value,), lane.queued)
+        yield pending
+        loads = CounterMetricFamily("edge_graph_loads", "loads of graphs", labels=("outcome",))
+        counts = self._snapshot.registry
+        for outcome, count in (
+            ("loaded", counts.loads), ("cached", counts.hits), ("failed", counts.failures)
+        ):  # fmt: skip
+            loads.add_metric((outcome,), count)
+        yield loads
+        frames = CounterMetricFamily(
+            "edge_app_frames", "frames shown to apps", labels=("app", "outcome")
+        )
+        for app in self._snapshot.apps:
+            for outcome, count in app.outcomes.items():
+                frames.add_metric((app.name, outcome), count)
+        yield frames
+
+    def _models(self) -> Iterable[Metric]:
+        figures = {
+            "nv_inference_request_success": "requests answered",
+            "nv_inference_count": "rows computed",
+            "nv_inference_exec_count": "runs of the graph",
+            "nv_inference_queue_duration_us": "microseconds in the queue, sum over requests",
+            "nv_inference_compute_infer_duration_us": "microseconds computing, sum over runs",
+        }
+        # Gauges in form: Triton's counters have no _total, which a counter of ours would get.
+        families = {name: GaugeMetricFamily(name, text, labels=_MODEL)
+                    for name, text in figures.items()}  # fmt: skip
+        failures = GaugeMetricFamily(
+            "nv_inference_request_failure", "requests refused or failed", labels=(*_MODEL, "reason")
+        )
+        for labels, counted in self._snapshot.graphs.items():
+            values = {
+                "nv_inference_request_success": sum(c.requests - c.failures for c in counted),
+                "nv_inference_count": sum(c.rows for c in counted),
+                "nv_inference_exec_count": sum(c.executions for c in counted),
+                "nv_inference_queue_duration_us": sum(c.queue_s for c in counted) * 1e6,
+                "nv_inference_compute_infer_duration_us": sum(c.compute_s for c in counted) * 1e6,
+            }
+            for name, value in values.items():
+                families[name].add_metric(labels, value)
+            rejected = sum(sum(c.refusals.values()) for c in counted)
+            failures.add_metric((*labels, "REJECTED"), rejected)
+            failures.add_metric((*labels, "BACKEND"), sum(c.failures for c in counted))
+        yield from families.values()
+        yield failures
