@@ -102,6 +102,8 @@ class Guest:
                 self.on_error(name, error)
             except Exception:
                 log.exception("listener for failed calls failed name=%s", name)
+            except BaseException as exc:  # Ctrl-C, SystemExit: `running` raises it again
+                self.interrupt = exc
 
     def close(self) -> None:
         """Give back all that the guest owns; windows into its memory become invalid."""
@@ -166,7 +168,8 @@ class FastPath:
         self, linker: wasmtime.Linker, module: str, name: str, ty: wasmtime.FuncType,
         function: HostFunction,
     ) -> None:  # fmt: skip
-        stop = _WORDS_PER_VALUE * len(ty.params)
+        # For no parameters a negative stop: ctypes makes one element of an empty slice with a step.
+        stop = _WORDS_PER_VALUE * len(ty.params) or -_WORDS_PER_VALUE
         has_result = bool(ty.results)
         bind = self._bind
 
@@ -177,10 +180,12 @@ class FastPath:
                 if guest is not None and guest.bound_memory is None:
                     bind(guest, caller)
                 errno = function(guest, *raw[0:stop:_WORDS_PER_VALUE]) or 0
+                if has_result:
+                    raw[0] = errno
             except BaseException as exc:
                 errno = _refuse(name, exc)
-            if has_result:
-                raw[0] = errno
+                if has_result:
+                    raw[0] = errno
             return 0
 
         trampoline = _CALLBACK(callback)
@@ -256,6 +261,7 @@ class PublicPath:
                     guest.bind(caller.get("memory"))
                 # The public API hands i32 over as signed.
                 errno = function(guest, *[argument & 0xFFFFFFFF for argument in arguments]) or 0
+                errno = int(errno) & 0xFFFFFFFF
             except BaseException as exc:
                 errno = _refuse(name, exc)
             if not has_result:

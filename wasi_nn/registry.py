@@ -272,7 +272,8 @@ class Registry:
             for b in able
         )
         message = f"device {options.device.value}: absent; present for {encoding.value}: {present}"
-        log.warning("device refused %s", message)
+        # The guest's owner is told by `Guest.on_error`, at a rate; a guest may ask without end.
+        log.debug("device refused %s", message)
         raise UnsupportedOperation(message)
 
     def _devices_of(self, backend: Backend) -> frozenset[Device]:

@@ -20,6 +20,9 @@ Array = NDArray[Any]
 
 # Chosen, not measured: no model we know of has more than 8; numpy refuses more than 64.
 MAX_RANK = 16
+# The size of the largest wasm memory. numpy counts empty dimensions as 1 when it checks sizes, so
+# dims such as (0, 2^32 - 1, 2^32 - 1) fail in it, late and unexpectedly.
+_MAX_BYTES_WITHOUT_ZEROS = 1 << 32
 
 
 class TensorType(Enum):
@@ -89,8 +92,9 @@ _AUTO_ORDER = (Numbering.WITX, Numbering.WITX_OLD, Numbering.WIT)
 
 def raw_bytes(array: Array) -> memoryview:
     """View a C-contiguous array as its bytes; nothing is copied."""
-    buffer: Any = array.reshape(-1)  # numpy's types know no buffer before Python 3.12
-    return memoryview(buffer).cast("B")
+    # Any: numpy's types know no buffer before Python 3.12. No cast: it refuses empty arrays.
+    buffer: Any = array.reshape(-1).view(np.uint8)
+    return memoryview(buffer)
 
 
 def type_of(number: int, *, elements: int, size_bytes: int, numbering: Numbering) -> TensorType:
@@ -104,10 +108,19 @@ def type_of(number: int, *, elements: int, size_bytes: int, numbering: Numbering
     Source: the disambiguation rule is ours, checked on 35 published guests: every pair of byte
     and element size has one meaning.
     """
+    candidates = types_of(number, numbering)
+    for candidate in candidates:
+        if elements * candidate.itemsize == size_bytes:
+            return candidate
+    return candidates[0]
+
+
+def types_of(number: int, numbering: Numbering) -> list[TensorType]:
+    """List what a tensor record's type byte can mean, the likeliest first; see `type_of`."""
     if numbering is not Numbering.AUTO:
         known = TYPE_NUMBERS[numbering]
         if number < len(known):
-            return known[number]
+            return [known[number]]
         raise InvalidArgument(
             f"tensor type: got {number}, wanted 0..{len(known) - 1} "
             f"({', '.join(t.value for t in known)}) in the {numbering.value} numbering"
@@ -115,10 +128,7 @@ def type_of(number: int, *, elements: int, size_bytes: int, numbering: Numbering
     candidates = [TYPE_NUMBERS[n][number] for n in _AUTO_ORDER if number < len(TYPE_NUMBERS[n])]
     if not candidates:
         raise InvalidArgument(f"tensor type: got {number}, wanted 0..6")
-    for candidate in candidates:
-        if elements * candidate.itemsize == size_bytes:
-            return candidate
-    return candidates[0]
+    return candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +148,18 @@ class Quantization:
         reals: floats of any shape; NaN becomes the zero point.   Returns: of the type's storage.
         """
         bounds = np.iinfo(type.storage)
-        zeros = np.float64(self.zero_point)
-        steps = np.rint(reals.astype(np.float64) / self.scale) + zeros
-        steps = np.nan_to_num(steps, copy=False, nan=zeros, posinf=bounds.max, neginf=bounds.min)
-        return np.clip(steps, bounds.min, bounds.max).astype(type.storage)
+        # Infinities come from guests, and from a scale that is nearly nothing.
+        with np.errstate(over="ignore"):
+            steps = np.rint(reals.astype(np.float64) / self.scale) + self.zero_point
+        steps[np.isnan(steps)] = self.zero_point
+        integers: Array = np.clip(steps, bounds.min, bounds.max).astype(type.storage)
+        return integers
 
     def dequantise(self, integers: Array) -> NDArray[np.float32]:
         """Give the reals, float32, that integers of any shape stand for."""
-        return ((integers.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
+        with np.errstate(over="ignore"):
+            reals = (integers.astype(np.float64) - self.zero_point) * self.scale
+            return reals.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +225,10 @@ class Tensor:
             raise InvalidArgument(
                 f"tensor rank: got {len(self.dims)} dimensions, wanted at most {MAX_RANK}"
             )
+        if 0 in self.dims:
+            largest = math.prod(dim or 1 for dim in self.dims) * self.type.itemsize
+            if largest > _MAX_BYTES_WITHOUT_ZEROS:
+                raise InvalidArgument(f"tensor dimensions: got {self.dims}, too large for any data")
         wanted = math.prod(self.dims) * self.type.itemsize
         if wanted != self.data.nbytes:
             raise InvalidArgument(
@@ -226,16 +244,23 @@ class Tensor:
         return np.frombuffer(self.data, self.type.storage).reshape(self.dims)
 
 
+def raw_type(wanted: TensorType) -> TensorType:
+    """Tell under which type guests send the elements of an input.
+
+    WASI-NN has no i8 and no bool: guests send the integers of a quantised model as u8.
+    """
+    return TensorType.U8 if wanted in (TensorType.I8, TensorType.BOOL) else wanted
+
+
 def fit(spec: TensorSpec, tensor: Tensor, what: str) -> tuple[int, ...]:
     """Decide the dimensions under which a guest's tensor goes into an input.
 
-    A type of the same width is taken as raw bytes: WASI-NN has no i8, so guests send the integers
-    of a quantised model as u8. One-dimensional tensors of the right size mean "just the bytes"
-    (many guests send dims [1]): they take the input's own shape, free dimensions as 1.
+    Some types are taken as raw bytes, see `raw_type`. One-dimensional tensors of the right size
+    mean "just the bytes" (many guests send dims [1]): they take the input's own shape, free
+    dimensions as 1.
     Raises: InvalidArgument naming got and wanted.
     """
-    is_raw = tensor.type is TensorType.U8 and spec.type in (TensorType.I8, TensorType.BOOL)
-    if tensor.type is spec.type or is_raw:
+    if tensor.type in (spec.type, raw_type(spec.type)):
         if spec.accepts(tensor.dims):
             return tensor.dims
         fixed = tuple(1 if dim is None else dim for dim in spec.shape)

@@ -26,7 +26,17 @@ from wasi_nn.backend import Device, Encoding
 from wasi_nn.errors import InvalidArgument, InvalidEncoding, TooLarge, UnsupportedOperation
 from wasi_nn.hostcall import Guest, define
 from wasi_nn.memory import GuestMemory
-from wasi_nn.tensor import MAX_RANK, Array, Numbering, Tensor, raw_bytes, type_of
+from wasi_nn.tensor import (
+    MAX_RANK,
+    Array,
+    Numbering,
+    Tensor,
+    TensorType,
+    raw_bytes,
+    raw_type,
+    type_of,
+    types_of,
+)
 
 MODULE = "wasi_ephemeral_nn"
 
@@ -71,28 +81,41 @@ def device_of(number: int) -> Device:
     raise InvalidArgument(f"execution target: got {number}, wanted 0 (cpu), 1 (gpu) or 2 (tpu)")
 
 
-def read_tensor(memory: GuestMemory, pointer: int, numbering: Numbering) -> Tensor:
-    """Read a tensor record; its data is borrowed from the guest."""
+def read_tensor(
+    memory: GuestMemory, pointer: int, numbering: Numbering, wanted: TensorType
+) -> Tensor:
+    """Read a tensor record; its data is borrowed from the guest.
+
+    wanted: the type of the input it is for, which helps where the record is ambiguous.
+    """
     record = memory.window(pointer, _TENSOR.size, "tensor")
     dims_pointer, rank, number, data_pointer, size_bytes = _TENSOR.unpack_from(record)
     if rank > MAX_RANK:
         raise InvalidArgument(f"tensor rank: got {rank}, wanted at most {MAX_RANK}")
     dims = memory.read_u32s(dims_pointer, rank, "tensor dims")
     data = memory.window(data_pointer, size_bytes, "tensor data")
-    return claim(dims, number, data, numbering)
+    return claim(dims, number, data, numbering, wanted)
 
 
-def claim(dims: tuple[int, ...], number: int, data: memoryview, numbering: Numbering) -> Tensor:
+def claim(
+    dims: tuple[int, ...], number: int, data: memoryview, numbering: Numbering, wanted: TensorType
+) -> Tensor:
     """Make a tensor of what a guest says about its bytes.
 
     Guests that mean "just these bytes" send dims [1]; they get the number of elements there is.
+    Then the size cannot tell what the type byte means (four bytes of text look like one i32), so
+    it means the input's type if it can.
     """
     elements = 1
     for dim in dims:
         elements *= dim
     element = type_of(number, elements=elements, size_bytes=data.nbytes, numbering=numbering)
-    if dims == (1,) and data.nbytes % element.itemsize == 0:
-        dims = (data.nbytes // element.itemsize,)
+    if dims == (1,):
+        meant = raw_type(wanted)
+        if meant in types_of(number, numbering):
+            element = meant
+        if data.nbytes % element.itemsize == 0:
+            dims = (data.nbytes // element.itemsize,)
     return Tensor(element, dims, data)
 
 
@@ -136,7 +159,10 @@ def init_execution_context(guest: Guest, graph: int, context_out: int) -> None:
 
 def set_input(guest: Guest, context: int, index: int, tensor: int) -> None:
     session = guest.session
-    session.set_input(context, index, read_tensor(guest.memory, tensor, session.policy.numbering))
+    memory = guest.memory
+    wanted = session.input_spec(context, index).type
+    numbering = session.policy.numbering
+    session.set_input(context, index, read_tensor(memory, tensor, numbering, wanted))
 
 
 def compute(guest: Guest, context: int) -> None:

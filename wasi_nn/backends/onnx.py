@@ -153,9 +153,11 @@ def _session(
     if options.num_threads is not None:
         settings.intra_op_num_threads = options.num_threads
     try:
+        # No fallback: it would print to standard output, and try a damaged model a second time.
         return ort.InferenceSession(
-            model, settings, providers=[provider], provider_options=[provider_options]
-        )
+            model, settings, providers=[provider], provider_options=[provider_options],
+            enable_fallback=0,
+        )  # fmt: skip
     except UnicodeDecodeError as exc:  # pybind trips over a damaged name in the vendor's message
         raise RuntimeFailure("onnx model: onnxruntime refused it; a name is no UTF-8") from exc
     except Exception as exc:  # pybind makes its own classes, and plain RuntimeError

@@ -30,7 +30,7 @@ from wasi_nn.errors import (
     RuntimeFailure,
     UnsupportedOperation,
 )
-from wasi_nn.tensor import Array, TensorSpec, TensorType, check_inputs
+from wasi_nn.tensor import Array, Quantization, TensorSpec, TensorType, check_inputs
 
 # Delegate libraries that a vendor's installer puts on the loader's path, best first. An operator
 # with another one passes it to the constructor.
@@ -241,7 +241,17 @@ def _spec(detail: Mapping[str, Any], role: str, batch_axis: int | None) -> Tenso
     free = tuple(None if d < 0 else d for d in signature)
     if batch_axis == 0:
         free = (None, *free[1:])
-    return TensorSpec(name, kind, free)
+    is_integer = kind.storage.kind in "iu"
+    return TensorSpec(name, kind, free, _quantization(detail) if is_integer else None)
+
+
+def _quantization(detail: Mapping[str, Any]) -> Quantization | None:
+    """Read what the integers of a tensor stand for; None for plain ones and scales per channel."""
+    parameters = detail.get("quantization_parameters", {})
+    scales, zero_points = parameters.get("scales", ()), parameters.get("zero_points", ())
+    if len(scales) != 1 or len(zero_points) != 1 or not 0 < scales[0] < np.inf:
+        return None
+    return Quantization(float(scales[0]), int(zero_points[0]))
 
 
 # numpy's name of a dtype -> ours.

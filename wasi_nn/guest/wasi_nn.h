@@ -1,8 +1,8 @@
 /* WASI-NN for C and C++ guests: the core-module import `wasi_ephemeral_nn`.
  *
- * All twelve functions of WasmEdge's extended set. Nothing needs to be linked: copy this file beside
- * your source and include it. Only the functions you call become imports of your module. That
- * matters, because a runtime refuses a module that imports a function it does not have.
+ * All twelve functions of WasmEdge's extended set. Nothing needs to be linked: copy this file
+ * beside your source and include it. Only the functions you call become imports of your module.
+ * That matters, because a runtime refuses a module that imports a function it does not have.
  *
  *     function                                          found in
  *     load, load_by_name, init_execution_context,       every runtime: this appliance, WasmEdge,
@@ -52,18 +52,19 @@ extern "C" {
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-/* What a call answers. Kept as int32_t in the functions because WasmEdge has codes beyond this
- * list: 100 end of sequence, 101 context full, 102 prompt too long, 103 model not found. */
+/* What a call answers. Kept as int32_t in the functions because there are codes beyond this list:
+ * 100 end of sequence, here and in WasmEdge; 101 context full, 102 prompt too long, 103 model not
+ * found, in WasmEdge only. */
 enum wasi_nn_errno {
     WASI_NN_ERRNO_SUCCESS = 0,
-    WASI_NN_ERRNO_INVALID_ARGUMENT = 1, /* unknown handle or index, bad pointer, wrong shape */
+    WASI_NN_ERRNO_INVALID_ARGUMENT = 1, /* unknown handle or index, bad pointer, shape or size */
     WASI_NN_ERRNO_INVALID_ENCODING = 2, /* the encoding is unknown, or the model is not of it */
-    WASI_NN_ERRNO_MISSING_MEMORY = 3,   /* no memory export, or the graph holds no model */
-    WASI_NN_ERRNO_BUSY = 4,             /* too much work waiting: try again later */
-    WASI_NN_ERRNO_RUNTIME_ERROR = 5,    /* the backend failed */
-    WASI_NN_ERRNO_UNSUPPORTED_OPERATION = 6,
-    WASI_NN_ERRNO_TOO_LARGE = 7, /* the result does not fit the buffer, or a limit was reached */
-    WASI_NN_ERRNO_NOT_FOUND = 8  /* no model of that name */
+    WASI_NN_ERRNO_MISSING_MEMORY = 3,   /* your module exports no memory */
+    WASI_NN_ERRNO_BUSY = 4,             /* a queue or a limit is full: try later, or give back */
+    WASI_NN_ERRNO_RUNTIME_ERROR = 5,    /* the backend failed, or nothing is computed yet */
+    WASI_NN_ERRNO_UNSUPPORTED_OPERATION = 6, /* an encoding or device that is not to be had here */
+    WASI_NN_ERRNO_TOO_LARGE = 7,             /* the result does not fit the buffer */
+    WASI_NN_ERRNO_NOT_FOUND = 8              /* no model of that name */
 };
 
 /* The element type of a tensor, numbered as since 2023-08. Old guests (wasi-nn 0.5 and before) had
@@ -132,9 +133,10 @@ WASI_NN_ASSERT(offsetof(wasi_nn_tensor, data_len) == 16, "tensor: data_len at 16
  * builders, builders_len: the parts of the model, in the order its encoding asks for.
  * encoding, target:       enum wasi_nn_encoding, enum wasi_nn_target.
  * graph:                  receives the handle.
- * Errno: 1 wrong number of builders, unknown target or a target this machine lacks; 2 unknown or
- * unavailable encoding; 5 the backend cannot read the model; 7 a limit on size or handles. Runtimes
- * differ here, so do not decide anything on one particular code.
+ * Errno: 1 wrong number of builders, unknown target, or a model larger than this app may load;
+ * 2 unknown encoding, or bytes that are not of it; 4 too many graphs; 5 the backend cannot read the
+ * model; 6 an encoding or a target that this machine lacks or this app may not use. Runtimes differ
+ * here, so do not decide anything on one particular code.
  */
 WASI_NN_IMPORT("load")
 int32_t wasi_nn_load(const wasi_nn_graph_builder *builders, uint32_t builders_len,
@@ -144,8 +146,9 @@ int32_t wasi_nn_load(const wasi_nn_graph_builder *builders, uint32_t builders_le
  *
  * name, name_len: UTF-8. Which names exist is for whoever runs the box to say (on this appliance:
  *                 the model repository; WasmEdge: --nn-preload; wasmtime: -S nn-graph).
- * graph:          receives the handle.
- * Errno: 8 there is no such model (wasmtime says 6); 5 it is there and cannot be loaded.
+ * graph:          receives the handle; on this appliance the same one for the same name, until you
+ *                 unload it.
+ * Errno: 8 there is no such model, or this app may not use it (wasmtime says 6); else as load.
  */
 WASI_NN_IMPORT("load_by_name")
 int32_t wasi_nn_load_by_name(const char *name, uint32_t name_len, wasi_nn_graph *graph);
@@ -153,14 +156,16 @@ int32_t wasi_nn_load_by_name(const char *name, uint32_t name_len, wasi_nn_graph 
 /* The same with settings for the backend.
  *
  * config, config_len: UTF-8, by custom a JSON object. What it may say depends on the backend.
- * Errno: as load_by_name; 1 the settings are malformed or unknown.
+ *                     Here: "device", "backend", "encoding", "num_threads"; others are ignored.
+ * Errno: as load_by_name; 1 a setting has a value it cannot have; 2 it is no JSON object.
  */
 WASI_NN_IMPORT("load_by_name_with_config")
 int32_t wasi_nn_load_by_name_with_config(const char *name, uint32_t name_len, const char *config,
                                          uint32_t config_len, wasi_nn_graph *graph);
 
-/* Give a graph back. The handle is dead at once and is never used again. Contexts made on it can
- * still be read with get_output, but neither set_input nor compute work on them any more.
+/* Give a graph back. The handle is dead at once and is never used again. Contexts made on it live
+ * on and keep the model in memory, but can only be drained: get_output still answers what was
+ * computed; set_input, compute and compute_single answer 1. So finalize them, too.
  *
  * Errno: 1 unknown or already unloaded graph.
  */
@@ -172,7 +177,7 @@ int32_t wasi_nn_unload(wasi_nn_graph graph);
 /* Make a place for the inputs and outputs of a computation. Several contexts on one graph are fine.
  *
  * context: receives the handle.
- * Errno: 1 unknown graph; 7 too many contexts.
+ * Errno: 1 unknown graph; 4 too many contexts.
  */
 WASI_NN_IMPORT("init_execution_context")
 int32_t wasi_nn_init_execution_context(wasi_nn_graph graph, wasi_nn_context *context);
@@ -189,15 +194,16 @@ int32_t wasi_nn_finalize_execution_context(wasi_nn_context context);
  *
  * index:  the input's position in the model, from 0.
  * tensor: shape and type must be what the model takes; nothing is converted.
- * Errno: 1 unknown context or index, or a tensor that is not what the model takes.
+ * Errno: 1 unknown context or index, an unloaded graph, a tensor that is not what the model takes,
+ * or more bytes in all contexts than this app may hold.
  */
 WASI_NN_IMPORT("set_input")
 int32_t wasi_nn_set_input(wasi_nn_context context, uint32_t index, const wasi_nn_tensor *tensor);
 
 /* Compute the outputs from the inputs. Returns when they are there.
  *
- * Errno: 1 unknown context or an input that was never set; 4 too much work is waiting; 5 the
- * backend failed (runtimes report a missing input as 5, too).
+ * Errno: 1 unknown context, an input that was never set (other runtimes: 5), an unloaded graph, or
+ * outputs larger than this app may hold; 4 too much work is waiting; 5 the backend failed.
  */
 WASI_NN_IMPORT("compute")
 int32_t wasi_nn_compute(wasi_nn_context context);
@@ -207,31 +213,41 @@ int32_t wasi_nn_compute(wasi_nn_context context);
  * index:         the output's position in the model, from 0.
  * buf, buf_size: where to, and how many bytes it may take.
  * written:       receives the output's size in bytes.
- * Errno: 1 unknown context or index; 7 the output does not fit: nothing is written to buf, and
- * *written is the size needed. So buf_size 0 asks for the size. (wasmtime leaves *written alone
- * with 7.)
+ * Errno: 1 unknown context or index; 5 nothing is computed yet; 7 the output does not fit: nothing
+ * is written to buf, and *written is the size needed. So buf_size 0 asks for the size. (wasmtime
+ * leaves *written alone with 7.)
  */
 WASI_NN_IMPORT("get_output")
 int32_t wasi_nn_get_output(wasi_nn_context context, uint32_t index, void *buf, uint32_t buf_size,
                            uint32_t *written);
 
 /* ---- models that answer bit by bit ----------------------------------------------------------- */
-/* For generators such as language models: repeat compute_single and get_output_single until
- * compute_single answers 100 (end of sequence), then fini_single. Classifiers need none of it. */
+/* For generators such as WasmEdge's language models: repeat compute_single and get_output_single
+ * until compute_single answers 100 (end of sequence), then fini_single. A classifier needs
+ * none of them.
+ *
+ * This appliance runs ordinary models only, and such a model gives its whole output as one bit: the
+ * first compute_single computes, and the next answers 100, until fini_single. */
 
 /* Compute the next bit of output.
  *
- * Errno: as compute; 6 the model does not work bit by bit; 100, 101, 102 the sequence is over.
+ * Errno: as compute; 100 the sequence is over. In WasmEdge also 6, the model does not work bit by
+ * bit, and 101 and 102, the sequence had to end.
  */
 WASI_NN_IMPORT("compute_single")
 int32_t wasi_nn_compute_single(wasi_nn_context context);
 
-/* Copy the bit of output that the last compute_single made. Arguments and errnos as get_output. */
+/* Copy the bit of output that the last compute_single (or compute) made; arguments as get_output.
+ * Before the first there is nothing to copy, which is no error: *written is 0.
+ *
+ * Errno: as get_output, without 5.
+ */
 WASI_NN_IMPORT("get_output_single")
 int32_t wasi_nn_get_output_single(wasi_nn_context context, uint32_t index, void *buf,
                                   uint32_t buf_size, uint32_t *written);
 
-/* End the sequence that compute_single began, so that the context can start another.
+/* End the sequence that compute_single began, so that the context can start another. The inputs and
+ * the last output stay.
  *
  * Errno: 1 unknown context.
  */

@@ -13,7 +13,7 @@ import numpy as np
 import wasmtime
 from numpy.typing import NDArray
 
-from tests.wasi_nn.conformance.dialects import Dialect, compiled, driver_wat, engine
+from tests.wasi_nn.conformance.dialects import ALL, Dialect, compiled, driver_wat, engine
 from wasi_nn import hostcall, wamr, witx
 from wasi_nn.errors import NNError
 from wasi_nn.hostcall import Guest
@@ -78,18 +78,19 @@ class Driver:
         self.errors: list[str] = []
         self.store = wasmtime.Store(engine())
         self.guest = Guest(self.store, session, self._note)
-        with hostcall.using(path), self.guest.running():
-            module = compiled(wat or driver_wat(dialect))
+        module = compiled(wat or driver_wat(dialect))
+        with self.guest.running():
             exports = linker(path).instantiate(self.store, module).exports(self.store)
-            self.exports = exports
-            memory = exports.get("memory")
-            self.guest.bind(memory)
-            self.memory = memory if isinstance(memory, wasmtime.Memory) else None
-            self._entries = {
-                name: hostcall.entry(self.store, exports[name])
-                for name in (*dialect.functions, "grow")
-                if isinstance(exports.get(name), wasmtime.Func)
-            }
+        memory = exports.get("memory")
+        self.memory = memory if isinstance(memory, wasmtime.Memory) else None
+        # By the path itself: `hostcall.using` is for one thread, drivers are on several.
+        if self.memory is not None:
+            self.guest.bound_memory = path.memory_of(self.store, self.memory)
+        self._entries = {
+            name: path.entry(self.store, function, len(function.type(self.store).params), True)
+            for name in (*dialect.functions, "grow")
+            if isinstance(function := exports.get(name), wasmtime.Func)
+        }
 
     def _note(self, name: str, error: NNError) -> None:
         self.errors.append(f"{name}: {error}")
@@ -120,6 +121,7 @@ class Driver:
         arguments: unsigned 32-bit.   Returns: the errno.
         Raises: Violation.
         """
+        assert all(0 <= a <= 0xFFFFFFFF for a in arguments), f"{name}{arguments}: wanted u32"
         before = self.view().copy()
         entry = self._entries[name]
         with self.guest.running():
@@ -164,6 +166,14 @@ class Driver:
 
 def _u32(memory: Bytes, pointer: int) -> int:
     return int.from_bytes(memory[pointer : pointer + 4].tobytes(), "little")
+
+
+def warm_up() -> None:
+    """Make everything that drivers share, before threads make drivers."""
+    for dialect in ALL:
+        compiled(driver_wat(dialect))
+    for path in paths().values():
+        linker(path)
 
 
 def paths() -> dict[str, hostcall.Path]:

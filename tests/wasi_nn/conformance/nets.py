@@ -1,7 +1,7 @@
 """The same tiny models for every backend, so that one case asks the same of all.
 
-    scale   x f32 (?, 4) -> y = 2 x + 1
-    two     right, left f32 (2, 3) -> total = right + left, difference = right - left
+scale   x f32 (?, 4) -> y = 2 x + 1
+two     right, left f32 (2, 3) -> total = right + left, difference = right - left
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -85,11 +85,16 @@ def _fake_models() -> dict[str, list[bytes]]:
     return {name: [content] for name, content in models.items()}
 
 
+def _plain_fake() -> FakeBackend:
+    """Make a fake that leaves TensorFlow Lite, whose sizes count floats, to the other one."""
+    return FakeBackend(set(Encoding) - {Encoding.TENSORFLOWLITE})
+
+
 class QuantisedFake:
-    """The fake, its u8 model quantised: real = (integer - 1) * 0.5."""
+    """The fake for TensorFlow Lite, its u8 model quantised: real = (integer - 1) * 0.5."""
 
     def __init__(self) -> None:
-        self._fake = FakeBackend()
+        self._fake = FakeBackend([Encoding.TENSORFLOWLITE])
         self.name = self._fake.name
         self.encodings = self._fake.encodings
         self.probe = self._fake.probe
@@ -123,7 +128,7 @@ def nets() -> dict[str, Net]:
     return {
         net.id: net
         for net in (
-            Net("fake", ONNX, Encoding.ONNX, FakeBackend, models),
+            Net("fake", ONNX, Encoding.ONNX, _plain_fake, models),
             Net("quantised", TFLITE, Encoding.TENSORFLOWLITE, QuantisedFake, models),
             Net("onnx", ONNX, Encoding.ONNX, OnnxBackend, onnx),
             Net("openvino", OPENVINO, Encoding.OPENVINO, OpenvinoBackend, openvino),

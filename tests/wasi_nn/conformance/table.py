@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.wasi_nn.conformance.dialects import ALL, ML, Dialect
 from tests.wasi_nn.conformance.driver import Driver
@@ -31,6 +30,7 @@ class Answer:
     what: str
     expected: Any
     got: Any
+    is_errno: bool = False
 
     @property
     def is_right(self) -> bool:
@@ -144,7 +144,7 @@ class Rig:
         note = ""
         if got != errno and self.driver.errors:
             note = f" ({self.driver.errors[-1]})"
-        self.answers.append(Answer(f"{function}{note}", errno, got))
+        self.answers.append(Answer(f"{function}{note}", errno, got, is_errno=True))
         return got
 
     def equal(self, what: str, expected: object, got: object) -> None:
@@ -207,9 +207,7 @@ class Rig:
         content = struct.pack("<IIB3sII", dims, rank, number, PADDING, data, size)
         return self.put(content, odd=odd)
 
-    def tensor(
-        self, dims: Sequence[int], number: int, data: bytes, *, odd: int = 0
-    ) -> int:
+    def tensor(self, dims: Sequence[int], number: int, data: bytes, *, odd: int = 0) -> int:
         """Place a tensor and its record."""
         place = self.put(struct.pack(f"<{len(dims)}I", *dims), odd=odd)
         data_place = self.put(data, odd=odd)
@@ -255,5 +253,9 @@ class Rig:
         got = np.frombuffer(self.output(context, index, wanted.nbytes), np.float32)
         self.equal(f"output {index}", wanted.ravel().tolist(), got.tolist())
 
-
-Floats = NDArray[np.float32]
+    def gives_twice_plus_one(self, graph: int) -> None:
+        """Require that a loaded `scale` computes."""
+        context = self.init(graph)
+        self.set_input(context, 0, [[1, 2, 3, 4]])
+        self.call("compute", context)
+        self.gives(context, 0, [[3, 5, 7, 9]])
