@@ -15,6 +15,7 @@ from appliance.guests.program import ENTRIES, INITIALIZE, Program
 from appliance.settings import MIB
 from wasi_nn.executor import Cancellation, Ticket
 from wasi_nn.hostcall import Entry, entry
+from wasi_nn.streams import Streams, Writer
 
 # One function table of a large C++ program has some thousands; 8 bytes each.
 MAX_TABLE_ELEMENTS = 100_000
@@ -26,8 +27,8 @@ _OUT_OF_TIME = (wasmtime.TrapCode.INTERRUPT, wasmtime.TrapCode.OUT_OF_FUEL)
 class Output:
     """Where a guest's standard streams go; each returns None, or a negative errno to refuse."""
 
-    stdout: Callable[[bytes], int | None]
-    stderr: Callable[[bytes], int | None]
+    stdout: Writer
+    stderr: Writer
 
 
 class Instance:
@@ -41,8 +42,8 @@ class Instance:
         self.program = program
         self._engine: GuestEngine = program.host.engine
         self._store = wasmtime.Store(self._engine.engine)
-        wasi.stdout_custom = output.stdout
-        wasi.stderr_custom = output.stderr
+        self._streams = Streams(output.stdout, output.stderr)
+        self._streams.attach(wasi)
         self._store.set_wasi(wasi)
         self._store.set_limits(
             memory_size=program.limits.memory_bytes,
@@ -101,6 +102,7 @@ class Instance:
         """Free the memory and every graph and context the guest held."""
         self.guest.close()
         self._store.close()
+        self._streams.close()
 
     def _run(self, enter: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
         deadline_s = self.program.limits.deadline_s

@@ -97,8 +97,8 @@ static void close_model(void) {
     model.has_graph = false;
 }
 
-/* Load the model and make its context, unless that is done: a box too busy for the second leaves the
- * first standing. */
+/* Load the model and make its context. Each step is skipped if it is done: a box too busy for the
+ * second leaves the first standing. */
 static int32_t open_model(void) {
     const char *name = model_name();
     int32_t code = WASI_NN_ERRNO_SUCCESS;
