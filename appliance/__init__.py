@@ -3,11 +3,14 @@
 Threads, sockets, clocks, processes and HTTP live here and nowhere else; graphs, tensors and
 guest ABIs are next door in `wasi_nn`. Imports go down only:
 
-    L0  errors settings metrics logs records files
-    L1  batching manifests pictures preprocess
-    L2  scheduler models guests cameras/ store plugins/
-    L3  pipeline deploy
-    L4  api/ web/ links/
+    L0  errors settings logs records files shipped
+    L1  batching stacking lanestats (pure: what runs together)   manifests preprocess pictures
+        bundles   metrics (snapshots as text)
+    L2  scheduler lanes   planning plans (how a graph is best run)   models   guests/   store
+    L3  apps pipeline (frame -> prediction)   deploy inbox
+    L4  api/   client
     L5  app (builds, wires, starts, stops in reverse)
-    L6  cli
+    L6  cli/
+
+`tests/test_layout.py` holds these rules; a new file belongs to one of these lines.
 """

@@ -4,31 +4,39 @@ No thread, no lock, no clock: requests and `now` go in, batches and refusals com
 around it is `scheduler.py`.
 
 Rules:
-1. Bounded: a full queue refuses at once. Who is refused is fair, too: an owner who has less in the
-   queue than another pushes that other's last request out.
+1. Bounded: a full queue refuses at once. Who is refused is fair, too: whoever has at least two
+   fewer in the queue than the owner with the most pushes that owner's last request out.
 2. Expired requests are refused before compute, never computed for nobody (or, by policy DELAY,
    computed after everything that is still in time).
 3. Order: priority level first (1 is the highest); within a level the owner who has had the least
-   service for its weight; within an owner the earliest deadline; then arrival.
+   service for its weight in that level; within an owner the earliest deadline; then arrival.
 4. A batch holds requests of one graph and one key, at most `max_batch_rows` rows. A request is
    never split; one that is larger than the bound goes alone.
-5. What is taken is marked taken: two calls never give the same request.
-6. Nothing waits for a fuller batch unless `max_queue_delay_us` says so; then only while room is
-   left and no preferred size is reached.
+5. Riding along in a batch is no way past the others: whoever waits for another graph is overtaken
+   by nobody of a lower level, and by an owner's service only as far as one full batch.
+6. What is taken is marked taken: two calls never give the same request.
+7. Nothing waits for a fuller batch unless `max_queue_delay_us` says so; then only while more could
+   join, no preferred size is reached and no member would expire, and it holds up nobody else.
 
 Names and refusals are Triton's (`dynamic_batching`, `ModelQueuePolicy`); sizes count rows, not
 requests.
 """
 
 import heapq
+import itertools
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 MICROSECOND_S = 1e-6
 
-_Rank = tuple[bool, int, float, float, float, int]
+# Whether it is late, its level, its owner's service.
+_Standing = tuple[bool, int, float]
+_Rank = tuple[_Standing, float, float, int]
+# An owner's service is counted in each level by itself: what an owner had in a higher level was
+# never to be had in a lower one.
+_Account = tuple[int, str]
 
 
 class TimeoutAction(Enum):
@@ -83,7 +91,7 @@ class Request:
     id: unique.   graph: what computes it.   key: requests of another key cannot share a batch
     (other dimensions or types); None shares with nobody.   threads: of the lane's budget one run
     takes.   deadline_s: absolute.   priority: 1 is the highest, 0 stands for the default.
-    cost_s: what its rows are expected to take, for fairness between owners.
+    cost_s: what its rows are expected to take, for fairness between owners; above 0.
     """
 
     id: int
@@ -98,18 +106,29 @@ class Request:
     cost_s: float = 1.0
     policy: BatchPolicy = field(default_factory=BatchPolicy)
 
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.threads < 1 or not self.cost_s > 0:
+            raise ValueError("request: rows and threads are at least 1, cost_s is above 0")
+
     def level(self) -> int:
-        """Its priority level; one beyond the range counts as the lowest."""
-        return min(self.priority or self.policy.default_priority_level, self.policy.priority_levels)
+        """Its priority level; beyond the range it is the lowest, below 1 the default."""
+        if self.priority < 1:
+            return self.policy.default_priority_level
+        return min(self.priority, self.policy.priority_levels)
 
     def expires_s(self) -> float:
         """When it is no longer worth computing; infinity if always."""
-        times = [math.inf]
+        expires_s = math.inf
         if self.deadline_s is not None and self.policy.allow_timeout_override:
-            times.append(self.deadline_s)
+            expires_s = self.deadline_s
         if self.policy.default_timeout_us:
-            times.append(self.arrived_s + self.policy.default_timeout_us * MICROSECOND_S)
-        return min(times)
+            timeout_s = self.policy.default_timeout_us * MICROSECOND_S
+            expires_s = min(expires_s, self.arrived_s + timeout_s)
+        return expires_s
+
+    def is_expired(self, now: float) -> bool:
+        """Tell whether it is to be refused for its age."""
+        return self.policy.timeout_action is TimeoutAction.REJECT and self.expires_s() <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +152,33 @@ class Decision:
     wake_at_s: float | None = None
 
 
+@dataclass(slots=True)
+class _Queued:
+    """A request in the queue, with what is asked of it again and again.
+
+    expires_s: when it is late.   refused_s: when it is refused for it, infinity if never.
+    """
+
+    request: Request
+    account: _Account
+    expires_s: float
+    refused_s: float
+
+    @classmethod
+    def of(cls, request: Request) -> "_Queued":
+        expires_s = request.expires_s()
+        is_refused = request.policy.timeout_action is TimeoutAction.REJECT
+        account = (request.level(), request.owner)
+        return cls(request, account, expires_s, expires_s if is_refused else math.inf)
+
+    def fits(self, other: "_Queued") -> bool:
+        """Tell whether both may be in one batch."""
+        if self is other:
+            return True
+        mine, yours = self.request, other.request
+        return mine.key is not None and mine.key == yours.key and mine.graph == yours.graph
+
+
 class Batcher:
     """The queue of one lane.
 
@@ -141,14 +187,18 @@ class Batcher:
     """
 
     def __init__(
-        self, *, max_queue_size: int = 256, weights: dict[str, float] | None = None
+        self, *, max_queue_size: int = 256, weights: Mapping[str, float] | None = None
     ) -> None:
         self._max_queue_size = max_queue_size
         self._weights = dict(weights or {})
+        if any(not weight > 0 for weight in self._weights.values()):
+            raise ValueError("batcher: weights are above 0")
         # Insertion order is arrival order.
-        self._queued: dict[int, Request] = {}
-        self._served: dict[str, float] = {}
-        self._clock = 0.0
+        self._queued: dict[int, _Queued] = {}
+        self._served: dict[_Account, float] = {}
+        self._clocks: dict[int, float] = {}
+        # The earliest `refused_s` of the queue, or something before it: see `_next_expiry`.
+        self._soonest_s = math.inf
 
     def __len__(self) -> int:
         return len(self._queued)
@@ -161,21 +211,22 @@ class Batcher:
 
         Returns: nothing, or whom there was no room for: the request itself, or another owner's.
         """
-        same_graph = [r for r in self._queued.values() if r.graph == request.graph]
-        pool: Sequence[Request] | None = None
-        if len(same_graph) >= request.policy.max_queue_size:
-            pool = same_graph
-        elif len(self._queued) >= self._max_queue_size:
-            pool = list(self._queued.values())
+        assert request.id not in self._queued, "a request is offered once"
+        everything = [queued.request for queued in self._queued.values()]
+        pool = [queued for queued in everything if queued.graph == request.graph]
+        if len(pool) < request.policy.max_queue_size:
+            pool = everything if len(everything) >= self._max_queue_size else []
         refusals: tuple[Refusal, ...] = ()
-        if pool is not None:
+        if pool:
             victim = _victim(pool, request)
             refusals = (Refusal(victim, Reason.QUEUE_FULL),)
             if victim is request:
                 return refusals
             del self._queued[victim.id]
-        self._enter(request.owner)
-        self._queued[request.id] = request
+        queued = _Queued.of(request)
+        self._enter(queued.account)
+        self._queued[request.id] = queued
+        self._soonest_s = min(self._soonest_s, queued.refused_s)
         return refusals
 
     def cancel(self, request_id: int) -> bool:
@@ -188,104 +239,124 @@ class Batcher:
         free_threads: of the lane's budget, not in use.   total_threads: the whole budget; a run
         that wants more takes all of it.
         """
-        refusals = tuple(self._expire(now))
-        if not self._queued:
-            return Decision(refusals=refusals)
-        head = min(self._queued.values(), key=lambda r: self._rank(r, now))
-        if min(head.threads, total_threads) > free_threads:
-            # Nobody overtakes it: else a graph that needs all threads would wait for ever.
-            return Decision(refusals=refusals, wake_at_s=self._next_expiry())
-        batch = self._fill(head, now)
-        held_until_s = _hold(batch, now)
-        if held_until_s is not None:
-            expiry_s = self._next_expiry()
-            wake_at_s = held_until_s if expiry_s is None else min(held_until_s, expiry_s)
-            return Decision(refusals=refusals, wake_at_s=wake_at_s)
-        for request in batch:
-            del self._queued[request.id]
-            self._charge(request)
-        return Decision(batch, refusals)
+        refusals = self._expire(now)
+        held_until_s = math.inf
+        waiting = list(self._queued.values()) if free_threads > 0 else []
+        while waiting:
+            head = min(waiting, key=lambda queued: self._rank(queued, now))
+            if min(head.request.threads, total_threads) > free_threads:
+                # Nobody overtakes it: else a graph that needs all threads would wait for ever.
+                break
+            alike = [queued for queued in waiting if queued.fits(head)]
+            waiting = [queued for queued in waiting if not queued.fits(head)]
+            batch = self._fill(head, alike, waiting, now)
+            until_s = _hold(batch, now) if len(batch) == len(alike) else now
+            if until_s > now:
+                batch = _preferred(batch)
+            if batch:
+                for queued in batch:
+                    del self._queued[queued.request.id]
+                    self._charge(queued.account, queued.request.cost_s)
+                return Decision(tuple(queued.request for queued in batch), refusals)
+            # What is held back holds up nobody else: look at the rest.
+            held_until_s = min(held_until_s, until_s)
+        wake_at_s = min(held_until_s, self._next_expiry())
+        return Decision((), refusals, None if math.isinf(wake_at_s) else wake_at_s)
 
-    def _fill(self, head: Request, now: float) -> tuple[Request, ...]:
+    def _fill(
+        self, head: _Queued, alike: Sequence[_Queued], others: Sequence[_Queued], now: float
+    ) -> list[_Queued]:
         """Add to the head what can compute with it, in fair order, up to the bound.
 
         The owners take turns within the batch as they do between batches: each request taken
         counts at once, or whoever is first would fill the batch alone.
         """
-        if head.key is None:
-            return (head,)
-        by_owner: dict[str, list[Request]] = {}
-        for request in self._queued.values():
-            if request.graph == head.graph and request.key == head.key:
-                by_owner.setdefault(request.owner, []).append(request)
-        for requests in by_owner.values():
-            requests.sort(key=lambda r: self._rank(r, now), reverse=True)
-        served = {owner: self._served.get(owner, 0.0) for owner in by_owner}
-        turns = [(self._rank(requests[-1], now), owner) for owner, requests in by_owner.items()]
-        heapq.heapify(turns)
-        batch: list[Request] = []
+        if len(alike) == 1:
+            return [head]
+        max_rows = head.request.policy.max_batch_rows
+        lead_s = head.request.cost_s * max(1.0, max_rows / head.request.rows)
+        first_other = min((self._standing(queued, now) for queued in others), default=None)
+        turns: dict[_Account, list[tuple[_Rank, _Queued]]] = {}
+        for queued in alike:
+            turns.setdefault(queued.account, []).append((self._rank(queued, now), queued))
+        for ranked in turns.values():
+            ranked.sort(key=lambda pair: pair[0], reverse=True)
+        served = {account: self._served[account] for account in turns}
+        heads = [(ranked[-1][0], account) for account, ranked in turns.items()]
+        heapq.heapify(heads)
+        batch: list[_Queued] = []
         rows = 0
-        while turns and rows < head.policy.max_batch_rows:
-            _, owner = heapq.heappop(turns)
-            request = by_owner[owner].pop()
-            if not batch or rows + request.rows <= head.policy.max_batch_rows:
-                batch.append(request)
-                rows += request.rows
-                served[owner] += request.cost_s / self._weights.get(owner, 1)
-            if by_owner[owner]:
-                rank = self._rank(by_owner[owner][-1], now, served[owner])
-                heapq.heappush(turns, (rank, owner))
-        return tuple(batch)
+        while heads and rows < max_rows:
+            _, account = heapq.heappop(heads)
+            queued = turns[account].pop()[1]
+            had = served[account] - lead_s / self._weight(account)
+            is_ahead = first_other is not None and self._standing(queued, now, had) > first_other
+            if not batch or (not is_ahead and rows + queued.request.rows <= max_rows):
+                batch.append(queued)
+                rows += queued.request.rows
+                served[account] += queued.request.cost_s / self._weight(account)
+            if turns[account]:
+                rank = self._rank(turns[account][-1][1], now, served[account])
+                heapq.heappush(heads, (rank, account))
+        return batch
 
     # -- fairness: start-time fair queueing ------------------------------------------------------
 
     def charge(self, request: Request) -> None:
         """Count a request that was computed without ever being queued."""
-        self._enter(request.owner)
-        self._charge(request)
+        account = (request.level(), request.owner)
+        self._enter(account)
+        self._charge(account, request.cost_s)
 
-    def _enter(self, owner: str) -> None:
+    def _weight(self, account: _Account) -> float:
+        return self._weights.get(account[1], 1.0)
+
+    def _enter(self, account: _Account) -> None:
         """Let an owner begin where the others are: an idle one saves up no claim."""
-        if not any(request.owner == owner for request in self._queued.values()):
-            self._served[owner] = max(self._served.get(owner, 0.0), self._clock)
-            if len(self._served) > 4 * self._max_queue_size:
-                active = {request.owner for request in self._queued.values()} | {owner}
-                self._served = {o: s for o, s in self._served.items() if o in active}
+        active = {queued.account for queued in self._queued.values()}
+        if account in active:
+            return
+        clock = self._clocks.get(account[0], 0.0)
+        self._served[account] = max(self._served.get(account, 0.0), clock)
+        if len(self._served) > 4 * self._max_queue_size:
+            active.add(account)
+            self._served = {a: s for a, s in self._served.items() if a in active}
 
-    def _charge(self, request: Request) -> None:
-        served = self._served.get(request.owner, self._clock)
-        self._clock = max(self._clock, served)
-        self._served[request.owner] = served + request.cost_s / self._weights.get(request.owner, 1)
+    def _charge(self, account: _Account, cost_s: float) -> None:
+        served = self._served[account]
+        self._clocks[account[0]] = max(self._clocks.get(account[0], 0.0), served)
+        self._served[account] = served + cost_s / self._weight(account)
 
-    def _rank(self, request: Request, now: float, served: float | None = None) -> _Rank:
-        """Order requests; the smallest is next. served: of its owner, if not as it stands."""
-        expires_s = request.expires_s()
-        return (
-            expires_s <= now,  # only with DELAY: REJECT has removed them
-            request.level(),
-            self._served.get(request.owner, 0.0) if served is None else served,
-            expires_s,
-            request.arrived_s,
-            request.id,
-        )
+    def _standing(self, queued: _Queued, now: float, served: float | None = None) -> _Standing:
+        """Order owners' requests. served: by the owner's account, if not as it stands."""
+        account = queued.account
+        # Late ones are there only with DELAY: REJECT has removed them.
+        is_late = queued.expires_s <= now
+        return is_late, account[0], self._served[account] if served is None else served
+
+    def _rank(self, queued: _Queued, now: float, served: float | None = None) -> _Rank:
+        """Order requests; the smallest is next."""
+        request = queued.request
+        standing = self._standing(queued, now, served)
+        return standing, queued.expires_s, request.arrived_s, request.id
 
     # -- time ------------------------------------------------------------------------------------
 
-    def _expire(self, now: float) -> Iterator[Refusal]:
-        for request in [r for r in self._queued.values() if r.expires_s() <= now]:
-            if request.policy.timeout_action is TimeoutAction.REJECT:
-                del self._queued[request.id]
-                yield Refusal(request, Reason.EXPIRED)
+    def _expire(self, now: float) -> tuple[Refusal, ...]:
+        if self._soonest_s > now:
+            return ()
+        old = [queued.request for queued in self._queued.values() if queued.refused_s <= now]
+        for request in old:
+            del self._queued[request.id]
+        self._next_expiry()
+        return tuple(Refusal(request, Reason.EXPIRED) for request in old)
 
-    def _next_expiry(self) -> float | None:
-        """When the next queued request is to be refused for its age; None if none ever is."""
-        times = [
-            request.expires_s()
-            for request in self._queued.values()
-            if request.policy.timeout_action is TimeoutAction.REJECT
-        ]
-        soonest_s = min(times, default=math.inf)
-        return None if math.isinf(soonest_s) else soonest_s
+    def _next_expiry(self) -> float:
+        """When the next queued request is to be refused for its age; infinity if none ever is."""
+        self._soonest_s = min(
+            (queued.refused_s for queued in self._queued.values()), default=math.inf
+        )
+        return self._soonest_s
 
 
 def _victim(pool: Sequence[Request], request: Request) -> Request:
@@ -301,14 +372,24 @@ def _victim(pool: Sequence[Request], request: Request) -> Request:
     return max(greedy, key=lambda r: (r.level(), r.arrived_s, r.id))
 
 
-def _hold(batch: Sequence[Request], now: float) -> float | None:
-    """Tell until when a batch is held back for more; None if it goes now."""
-    policy = batch[0].policy
-    rows = sum(request.rows for request in batch)
-    if not policy.max_queue_delay_us or rows >= policy.max_batch_rows:
-        return None
-    if rows in policy.preferred_batch_rows:
-        return None
-    oldest_s = min(request.arrived_s for request in batch)
+def _hold(batch: Sequence[_Queued], now: float) -> float:
+    """Tell until when a batch that has all there is waits for more; `now` if it does not."""
+    policy = batch[0].request.policy
+    rows = sum(queued.request.rows for queued in batch)
+    if not policy.max_queue_delay_us or batch[0].request.key is None:
+        return now
+    if rows >= policy.max_batch_rows:
+        return now
+    oldest_s = min(queued.request.arrived_s for queued in batch)
     until_s = oldest_s + policy.max_queue_delay_us * MICROSECOND_S
-    return None if now >= until_s else until_s
+    would_expire = any(queued.expires_s <= until_s for queued in batch)
+    return now if would_expire else max(now, until_s)
+
+
+def _preferred(batch: Sequence[_Queued]) -> list[_Queued]:
+    """Cut a batch to its longest beginning of a preferred size; empty if there is none."""
+    preferred = batch[0].request.policy.preferred_batch_rows
+    totals = itertools.accumulate(queued.request.rows for queued in batch)
+    return list(
+        batch[: max((n for n, rows in enumerate(totals, 1) if rows in preferred), default=0)]
+    )

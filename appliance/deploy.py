@@ -42,6 +42,8 @@ GUEST_FILE = "app.wasm"
 CURRENT = "current"
 # The one that answers and two to go back to; chosen, not measured.
 KEPT_VERSIONS = 3
+# Names are the client's to invent; the oldest failure is forgotten.
+KEPT_FAILURES = 100
 _MAX_MANIFEST_BYTES = 64 * 1024
 
 
@@ -113,11 +115,17 @@ class Deployer:
                 name = manifest.name
                 deployed = self._deploy(bundle, manifest)
             except ApplianceError as exc:
-                self._failures[name] = Failure(name, bundle.version, str(exc), self._clock())
+                self._note_failure(name, bundle.version, exc)
                 log.warning("deploy failed app=%s version=%s reason=%s", name, bundle.version, exc)
                 raise
             self._failures.pop(name, None)
         return deployed
+
+    def _note_failure(self, name: str, version: str, error: ApplianceError) -> None:
+        self._failures.pop(name, None)
+        self._failures[name] = Failure(name, version, str(error), self._clock())
+        if len(self._failures) > KEPT_FAILURES:
+            del self._failures[next(iter(self._failures))]
 
     def _deploy(self, bundle: Bundle, manifest: AppManifest) -> Deployed:
         name, version = manifest.name, bundle.version
@@ -196,9 +204,7 @@ class Deployer:
                 manifest = parse_app_manifest(bundle.manifest or b"", default_name=home.name)
                 self._bring_up(bundle, manifest, before_switch=lambda: None)
             except ApplianceError as exc:
-                self._failures[home.name] = Failure(
-                    home.name, version or "", str(exc), self._clock()
-                )
+                self._note_failure(home.name, version or "", exc)
                 log.error("app not restored app=%s version=%s reason=%s", home.name, version, exc)
 
 

@@ -116,7 +116,14 @@ class Inbox:
                 if signature is not None:
                     files[path.name] = signature
         for name in self._settling.look(files, time.monotonic()):
-            self.take(self._folder / name)
+            path = self._folder / name
+            try:
+                self.take(path)
+            except Exception:
+                # Our bug, and this file's alone: the others were marked as handled with it.
+                log.exception("inbox file failed file=%s", path.name)
+                reason = "the box failed on this file; its log has the reason"
+                self._report(path, {"state": "failed", "reason": reason})
 
     def take(self, path: Path) -> None:
         """Deploy one file and write beside it what became of it."""

@@ -8,13 +8,16 @@ from wasi_nn.backend import Device
 
 # How much the newest run counts in the running mean of what a row costs; chosen, not measured.
 _NEWEST = 0.2
+# Of seconds: a run too short for the clock costs something all the same.
+_LEAST_ROW_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class GraphStatistics:
     """One graph since it was first run.
 
-    executions: runs of the graph.   batch_rows: how many runs had how many rows.
+    requests, rows: what was computed, well or not.   executions: runs of the graph.
+    failures: requests that got an error of the run.   batch_rows: how many runs had how many rows.
     queue_s, compute_s: sums over requests and runs.   refusals: by reason.   owner_rows: rows by
     owner.   row_s: running mean of what a row costs.
     """
@@ -59,19 +62,24 @@ class GraphCounts:
     owner_rows: dict[str, int] = field(default_factory=dict)
 
     def computed(
-        self, requests: Sequence[Request], started_s: float, ended_s: float, *, is_done: bool
-    ) -> None:
-        """Count one run."""
+        self, requests: Sequence[Request], runs: Sequence[int], failures: int, compute_s: float,
+        started_s: float,
+    ) -> None:  # fmt: skip
+        """Count requests that were computed together.
+
+        runs: the rows of each run; several if the first failed.   failures: of the requests.
+        """
         rows = sum(request.rows for request in requests)
+        is_first = not self.executions
         self.requests += len(requests)
         self.rows += rows
-        self.executions += 1
-        self.failures += not is_done
-        self.batch_rows[rows] = self.batch_rows.get(rows, 0) + 1
+        self.executions += len(runs)
+        self.failures += failures
+        for count in runs:
+            self.batch_rows[count] = self.batch_rows.get(count, 0) + 1
         self.queue_s += sum(started_s - request.arrived_s for request in requests)
-        self.compute_s += ended_s - started_s
-        is_first = self.executions == 1
-        row_s = (ended_s - started_s) / rows
+        self.compute_s += compute_s
+        row_s = max(compute_s / rows, _LEAST_ROW_S)
         self.row_s = row_s if is_first else self.row_s + _NEWEST * (row_s - self.row_s)
         for request in requests:
             self.owner_rows[request.owner] = self.owner_rows.get(request.owner, 0) + request.rows

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, BadManifest
 from appliance.files import read_bounded
 from appliance.manifests import ModelFiles, ModelPackage, load_model_folder
 from wasi_nn.catalogue import ModelFile, NamedModel
@@ -107,7 +107,7 @@ class ModelRepository:
         return {}
 
     def _package(self, folder: Path) -> ModelPackage:
-        changed_ns = folder.stat().st_mtime_ns
+        changed_ns = _changed_ns(folder)
         with self._lock:
             known = self._packages.get(folder)
         if known is not None and known[0] == changed_ns:
@@ -116,6 +116,17 @@ class ModelRepository:
         with self._lock:
             self._packages[folder] = (changed_ns, package)
         return package
+
+
+def _changed_ns(folder: Path) -> int:
+    """Tell when anything in a folder last changed; its own time misses what is edited in place.
+
+    Raises: BadManifest if it is not to be read, or going away just now.
+    """
+    try:
+        return max(path.stat().st_ctime_ns for path in (folder, *folder.iterdir()))
+    except OSError as exc:
+        raise BadManifest(f"the model's folder cannot be read: {exc.strerror}") from exc
 
 
 def version_order(version: str) -> tuple[int, int, str]:

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from wasi_nn.backend import Graph, Objective
+from wasi_nn.backend import Device, Graph, Objective
+from wasi_nn.errors import Busy, NNError
 from wasi_nn.tensor import Array
 
 # A batch size must bring this much more than the one before, or it is not worth its latency.
@@ -24,6 +25,8 @@ LATENCY_FACTOR = 2.0
 PIECE_S = 0.020
 ROUNDS = 3
 SIZES = (1, 2, 4, 8, 16, 32)
+# On a busy machine the pieces take longer; larger sizes are then left untried.
+BUDGET_S = 3.0
 # Of one run: a batch above it would hold the lane for too long, whatever it brings.
 MAX_BATCH_S = 0.250
 
@@ -62,7 +65,10 @@ class Plan:
     def from_json(cls, value: Any) -> Self:
         """Read what `dataclasses.asdict` wrote. Raises: ValueError, KeyError or TypeError."""
         plan = cls(**{**value, "figures": tuple(Measured(**f) for f in value["figures"])})
-        if plan.threads < 1 or plan.parallel < 1 or not 1 <= plan.max_batch_rows <= SIZES[-1]:
+        counts = (plan.threads, plan.parallel, plan.max_batch_rows)
+        if any(type(count) is not int or count < 1 for count in counts):
+            raise ValueError("plan: not a count")
+        if plan.max_batch_rows > SIZES[-1]:
             raise ValueError("plan: out of range")
         return plan
 
@@ -104,9 +110,9 @@ def samples_of(graph: Graph) -> list[Array]:
     """Invent one row of inputs: small numbers, free dimensions as 1."""
     generator = np.random.default_rng(0)
     return [
-        generator.integers(0, 2, [1 if d is None else d for d in spec.shape]).astype(
-            spec.type.storage
-        )
+        generator.integers(
+            0, 2, [1 if d is None else d for d in spec.shape], dtype=np.uint8
+        ).astype(spec.type.storage)
         for spec in graph.inputs
     ]
 
@@ -134,36 +140,50 @@ class Bench:
 
         graphs: by threads of one run; as many run side by side as the budget allows.
         They take turns at each size, so that whatever else the machine does meets them alike.
-        Raises: NNError if a graph does not take the sample.
+        Raises: NNError if a graph does not take the sample; Busy if `alone` has no room.
         """
-        for graph in graphs.values():
-            self._alone(functools.partial(_run, graph, sample))
         figures: list[Measured] = []
         growing = dict(graphs)
+        end_s = self._clock() + BUDGET_S
         for rows in SIZES:
             batch = [np.repeat(array, rows, axis=0) for array in sample] if rows > 1 else sample
+            growing = {t: graph for t, graph in growing.items() if self._takes(graph, batch, rows)}
             latencies = self._time(growing, batch)
             for threads, samples_s in latencies.items():
-                figure = _figure(threads, self._parallel(threads), rows, samples_s)
-                if graphs[threads].batch_axis is None or not _is_worth_growing(figure, figures):
+                graph = graphs[threads]
+                figure = _figure(threads, self._parallel(threads, graph), rows, samples_s)
+                if graph.batch_axis is None or not _is_worth_growing(figure, figures):
                     del growing[threads]
                 figures.append(figure)
-            if not growing:
+            if not growing or self._clock() >= end_s:
                 break
         return figures
 
-    def _parallel(self, threads: int) -> int:
-        return max(1, self._threads // threads)
+    def _takes(self, graph: Graph, batch: Sequence[Array], rows: int) -> bool:
+        """Run once, so that no first run is timed. Returns: whether it can be run at this size."""
+        outputs: list[Array] = []
+        try:
+            self._alone(lambda: outputs.extend(graph.run(batch)))
+        except Busy:
+            raise
+        except NNError:
+            if rows == 1:
+                raise
+            return False
+        return rows == 1 or all(output.ndim and len(output) == rows for output in outputs)
+
+    def _parallel(self, threads: int, graph: Graph) -> int:
+        # Another device runs one thing at a time; its driver has threads of its own.
+        return max(1, self._threads // threads) if graph.device is Device.CPU else 1
 
     def _time(self, graphs: Mapping[int, Graph], batch: Sequence[Array]) -> dict[int, list[float]]:
         """Collect the latencies of single runs, by threads."""
         latencies: dict[int, list[float]] = {threads: [] for threads in graphs}
         for _ in range(ROUNDS):
             for threads, graph in graphs.items():
+                parallel = self._parallel(threads, graph)
                 self._alone(
-                    functools.partial(
-                        self._piece, graph, batch, self._parallel(threads), latencies[threads]
-                    )
+                    functools.partial(self._piece, graph, batch, parallel, latencies[threads])
                 )
         return latencies
 
@@ -172,24 +192,36 @@ class Bench:
     ) -> None:
         """Run for PIECE_S, on as many threads as runs go side by side."""
         end_s = self._clock() + PIECE_S
+        failures: list[BaseException] = []
 
         def until_end() -> None:
             now = self._clock()
             while True:
-                _run(graph, batch)
+                graph.run(batch)
                 started_s, now = now, self._clock()
                 latencies_s.append(now - started_s)
                 if now >= end_s:
                     return
 
+        def help_out() -> None:
+            try:
+                until_end()
+            except BaseException as exc:
+                failures.append(exc)
+
         helpers = [
-            threading.Thread(target=until_end, name="plan-bench") for _ in range(parallel - 1)
+            threading.Thread(target=help_out, name="plan-bench") for _ in range(parallel - 1)
         ]
         for helper in helpers:
             helper.start()
-        until_end()
-        for helper in helpers:
-            helper.join()
+        try:
+            until_end()
+        finally:
+            # The piece ends when nobody computes any more: then the machine is the others'.
+            for helper in helpers:
+                helper.join()
+        if failures:
+            raise failures[0]
 
 
 def _figure(threads: int, parallel: int, rows: int, samples_s: Sequence[float]) -> Measured:
@@ -203,8 +235,3 @@ def _is_worth_growing(figure: Measured, before: Sequence[Measured]) -> bool:
     smaller = [f.rows_per_s for f in before if f.threads == figure.threads]
     gains = not smaller or figure.rows_per_s >= smaller[-1] * MIN_GAIN
     return gains and figure.latency_s * 2 <= MAX_BATCH_S
-
-
-def _run(graph: Graph, inputs: Sequence[Array]) -> None:
-    """Run a graph for its time alone."""
-    graph.run(inputs)

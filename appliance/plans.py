@@ -23,10 +23,10 @@ from pathlib import Path
 from appliance.batching import BatchPolicy
 from appliance.errors import ApplianceError
 from appliance.files import make_dirs, read_bounded, write_atomic
+from appliance.lanes import GraphPlan
 from appliance.planning import Bench, Measured, Plan, choose, samples_of
-from appliance.scheduler import GraphPlan
 from wasi_nn.backend import Backend, Buffer, Device, Encoding, Graph, GraphOptions
-from wasi_nn.errors import NNError
+from wasi_nn.errors import Busy, NNError
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +63,15 @@ class PlanBook:
         fingerprint = fingerprint_of(backend, self._threads)
         plan = _read(file, fingerprint)
         if plan is not None:
-            threads = plan.threads if options.device is Device.CPU else options.num_threads
             graph = backend.load(
-                builders, encoding, dataclasses.replace(options, num_threads=threads)
+                builders, encoding, dataclasses.replace(options, num_threads=plan.threads)
             )
         else:
-            graph, plan = self._measure(backend, builders, encoding, options, fingerprint)
-            _write(file, plan)
+            graph, plan, is_lasting = self._measure(
+                backend, builders, encoding, options, fingerprint
+            )
+            if is_lasting:
+                _write(file, plan)
         self._remember(graph, plan)
         return graph
 
@@ -93,26 +95,33 @@ class PlanBook:
     def _measure(
         self, backend: Backend, builders: Sequence[Buffer], encoding: Encoding,
         options: GraphOptions, fingerprint: str,
-    ) -> tuple[Graph, Plan]:  # fmt: skip
-        """Load the model in each way that could be best, time them, and keep the best."""
-        is_cpu = options.device is Device.CPU
+    ) -> tuple[Graph, Plan, bool]:  # fmt: skip
+        """Load the model in each way that could be best, time them, and keep the best.
+
+        Returns: also whether the plan is to be kept; one that is only for lack of time is not.
+        """
         counts = [options.num_threads] if options.num_threads else sorted({self._threads, 1})
-        if not is_cpu:
-            counts = [1]
         loaded: dict[int, Graph] = {}
         figures: list[Measured] = []
+        is_lasting = True
         try:
             for threads in counts:
-                wanted = threads if is_cpu else options.num_threads
-                loaded[threads] = backend.load(
-                    builders, encoding, dataclasses.replace(options, num_threads=wanted)
+                graph = loaded[threads] = backend.load(
+                    builders, encoding, dataclasses.replace(options, num_threads=threads)
                 )
+                if graph.device is not Device.CPU:
+                    break  # nothing to choose: its driver has threads of its own
             figures = self._bench.measure(loaded, samples_of(loaded[counts[0]]))
         except NNError as exc:
             if not loaded:
                 raise
             # Inputs that we cannot invent, such as indices in a range: it runs, unmeasured.
             log.info("plan not measured backend=%s reason=%s", backend.name, exc)
+            is_lasting = not isinstance(exc, Busy)
+        except BaseException:
+            for graph in loaded.values():
+                graph.close()
+            raise
         plan = choose(figures, tuple(loaded), options.objective, fingerprint)
         for threads, graph in loaded.items():
             if threads != plan.threads:
@@ -121,7 +130,7 @@ class PlanBook:
             "plan measured backend=%s threads=%d batch_rows=%d rows_per_s=%.1f",
             backend.name, plan.threads, plan.max_batch_rows, plan.rows_per_s,
         )  # fmt: skip
-        return loaded[plan.threads], plan
+        return loaded[plan.threads], plan, is_lasting
 
 
 def fingerprint_of(backend: Backend, threads: int) -> str:

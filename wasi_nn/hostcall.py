@@ -2,8 +2,9 @@
 
 wasmtime-py's `Linker.define_func` wraps every argument in objects (about 10 us for five i32);
 `wasmtime_linker_define_func_unchecked` hands over the raw argument array (about 0.5 us). This file
-is the only one that touches wasmtime's C bindings. It checks at import that the installed wasmtime
-has the shape it expects, and otherwise serves everything by the public API: slower, never wrong.
+and `streams` are the only ones that touch wasmtime's C bindings. It checks at import that the
+installed wasmtime has the shape it expects, and otherwise serves everything by the public API:
+slower, never wrong.
 
 Guarantees:
 1. A host function never raises into wasm. wasmtime-py keeps a pending exception in a process

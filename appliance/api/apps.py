@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from appliance.api import shapes
 from appliance.api.body import TheBox, body_of, cancelled_on_disconnect, read_body
 from appliance.api.predictions import shape_of
-from appliance.app import Box
+from appliance.api.rooms import Rooms
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
 from appliance.errors import BadRequest
 from appliance.pictures import decode
@@ -77,7 +77,7 @@ async def send_frame(name: Name, request: Request, box: TheBox) -> shapes.Answer
 
 
 def _answer(
-    box: Box, name: str, body: bytes, captured_at: float, captured_s: float,
+    box: Rooms, name: str, body: bytes, captured_at: float, captured_s: float,
     cancellation: Cancellation,
 ) -> shapes.Answer:  # fmt: skip
     pixels, media_type = decode(body, max_pixels=box.settings.max_pixels)
@@ -107,7 +107,7 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def _live(box: Box, name: str) -> shapes.App:
+def _live(box: Rooms, name: str) -> shapes.App:
     with box.apps.using(name) as app:
         counts = app.statistics()
         return shapes.App(

@@ -17,8 +17,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from appliance.api import apps, metrics, models, predictions
+from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
-from appliance.app import Box
 from appliance.errors import ApplianceError, GuestFailed, Unavailable
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_api(box: Box, now: Callable[[], float]) -> FastAPI:
+def create_api(box: Rooms, now: Callable[[], float]) -> FastAPI:
     """Make the application that serves a started box.
 
     now: Unix seconds.

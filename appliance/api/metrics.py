@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from appliance.api.body import TheBox
-from appliance.app import Box
+from appliance.api.rooms import Rooms
 from appliance.lanestats import GraphStatistics
 from appliance.metrics import MEDIA_TYPE, AppCounts, Snapshot, render
 
@@ -20,7 +20,7 @@ def metrics(box: TheBox) -> Response:
     return Response(render(_snapshot(box)), media_type=MEDIA_TYPE)
 
 
-def _snapshot(box: Box) -> Snapshot:
+def _snapshot(box: Rooms) -> Snapshot:
     registry = box.registry.statistics()
     graphs: dict[tuple[str, str], tuple[GraphStatistics, ...]] = {}
     for info in registry.graphs:
@@ -32,7 +32,7 @@ def _snapshot(box: Box) -> Snapshot:
     return Snapshot(graphs, box.scheduler.statistics(), registry, tuple(_apps(box)))
 
 
-def _apps(box: Box) -> list[AppCounts]:
+def _apps(box: Rooms) -> list[AppCounts]:
     apps = []
     for name in box.apps.names():
         with box.apps.using(name) as app:

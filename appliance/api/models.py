@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from appliance.api import shapes
 from appliance.api.body import TheBox
-from appliance.app import Box
+from appliance.api.rooms import Rooms
 from appliance.lanestats import GraphStatistics
 from appliance.models import ModelEntry
 from appliance.planning import Plan
@@ -37,7 +37,7 @@ def _model(entry: ModelEntry) -> shapes.Model:
     )
 
 
-def _graph(box: Box, info: GraphInfo) -> shapes.Graph:
+def _graph(box: Rooms, info: GraphInfo) -> shapes.Graph:
     plan = box.plans.find(info.graph)
     counts = box.scheduler.counts_of(info.graph)
     return shapes.Graph(

@@ -9,7 +9,7 @@ import grp
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,10 +90,25 @@ def _clear(path: Path) -> None:
     )
 
 
-def serve(api: FastAPI, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; what is under way is finished first."""
+class _Server(uvicorn.Server):
+    """Says when it answers, and takes signals from then on."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+
+def serve(api: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; what is under way is finished first.
+
+    on_ready: called once requests are answered and a signal ends it in order.
+    """
     config = uvicorn.Config(
         api, log_config=None, access_log=False, lifespan="off", server_header=False,
         timeout_graceful_shutdown=_GRACE_S, ws="none",
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, on_ready).run(sockets=[listener])

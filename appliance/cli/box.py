@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from appliance.bundles import write_bundle
+from appliance.bundles import read_bundle, write_bundle
 from appliance.cli.options import State, connect, console, read_file
+from appliance.client import Client, Refused
 from appliance.manifests import name_from, parse_app_manifest
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -29,19 +30,22 @@ def deploy(
         str | None, typer.Option(help="The app's name; else the manifest's, else the file's.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="Its app.toml; else the .toml beside the .wasm, if any.")
+        Path | None,
+        typer.Option(help="Its app.toml; else the one in the .zip or beside the guest."),
     ] = None,
     state: State = None,
 ) -> None:
     """Put a guest on the box; it answers when this returns."""
     content = read_file(guest)
+    bundle = read_bundle(content)
     beside = guest.with_suffix(".toml")
-    if manifest is None and guest.suffix == ".wasm" and beside.is_file():
+    # As in the inbox: one inside a bundle beats one beside it.
+    if manifest is None and bundle.manifest is None and beside.is_file():
         manifest = beside
-    if manifest is not None:
-        text = read_file(manifest)
+    text = bundle.manifest if manifest is None else read_file(manifest)
+    if text is not None:
         name = name or parse_app_manifest(text, default_name=guest.name).name
-        content = write_bundle(content, text)
+        content = write_bundle(bundle.wasm, text)
     with connect(state) as box:
         done = box.deploy(name or name_from(guest.name), content)
     what = "deployed" if done["is_new"] else "was live already"
@@ -55,8 +59,9 @@ def apps(state: State = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(listed)
         return
-    columns = ("app", "version", "state", "mode", "frames", "predictions", "failed", "last error")
-    table = Table(*columns)
+    # Names stay whole in a narrow terminal; the error is what gives way.
+    columns = [Column(name, no_wrap=True) for name in ("app", "version", "state", "mode")]
+    table = Table(*columns, "frames", "predictions", "failed", "last error")
     for app in listed:
         table.add_row(
             app["name"], app["version"], app["state"], app["mode"] or "",
@@ -117,11 +122,19 @@ def predict(
 ) -> None:
     """Show pictures to an app and print what it says."""
     with connect(state) as box:
-        answers = [(picture, box.predict(app, read_file(picture))) for picture in pictures]
+        answers = [(picture, _ask(box, app, picture)) for picture in pictures]
     if as_json:
         _print_json([{"picture": str(picture), **answer} for picture, answer in answers])
         return
     console.print(answer_table(answers))
+
+
+def _ask(box: Client, app: str, picture: Path) -> dict[str, Any]:
+    try:
+        return box.predict(app, read_file(picture))
+    except Refused as exc:
+        # Of ten pictures the user must find the one.
+        raise Refused(f"{picture}: {exc}") from exc
 
 
 def answer_table(answers: list[tuple[Path, dict[str, Any]]]) -> Table:

@@ -1,6 +1,7 @@
 """Commands for one guest without a box: run and compile."""
 
 import errno
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +13,14 @@ import wasmtime
 from pydantic import ValidationError
 
 from appliance.cli.options import read_file
-from appliance.errors import BadGuest, BadRequest, FailureReason, GuestFailed
+from appliance.errors import BadGuest, BadPicture, BadRequest, FailureReason, GuestFailed
 from appliance.files import write_atomic
+from appliance.guests import journal
 from appliance.guests.aot import compile_bytes, reason_of
-from appliance.guests.command import is_success
 from appliance.guests.engine import GuestEngine
 from appliance.guests.instance import Instance, Output
 from appliance.guests.program import Host, Program, make_program
+from appliance.logs import LogStyle, configure
 from appliance.manifests import AppManifest, Mode, name_from
 from appliance.models import ModelRepository
 from appliance.pictures import decode
@@ -93,7 +95,9 @@ def run(
         [parse_preload(text) for text in preloads or ()],
         ModelRepository((load_settings().models, models_folder())),
     )
-    engine = GuestEngine(counts_fuel=statistics)
+    _show_log()
+    # Counting needs other code than `compile` makes.
+    engine = GuestEngine(counts_fuel=statistics and not content.startswith(_ELF))
     host = Host(engine, Registry(all_backends(), catalogue), DirectExecutor(), limits)
     program = make_program(host, _module(engine, content), manifest)
     engine.start()
@@ -108,6 +112,12 @@ def run(
         program.keeper.close()
         engine.stop()
     raise typer.Exit(status)
+
+
+def _show_log() -> None:
+    """Let warnings, and whatever the guest logs, be seen."""
+    configure(LogStyle.TEXT, level=logging.WARNING)
+    logging.getLogger(journal.__name__).setLevel(logging.INFO)
 
 
 def _limits(max_memory: str, timeout_s: float) -> AppLimits:
@@ -160,8 +170,6 @@ def _start(
             raise
         cause = failure.__cause__
         status = cause.code if isinstance(cause, wasmtime.ExitTrap) else 1
-        if not is_success(failure) and instance.guest.last_error:
-            sys.stderr.write(f"appliance: {instance.guest.last_error}\n")
     finally:
         if statistics:
             _print_statistics(instance, time.perf_counter() - started_s)
@@ -171,6 +179,8 @@ def _start(
 
 def _show(program: Program, pictures: list[str], statistics: bool) -> int:
     """Show pictures to a reactor and print what it emits, a line each."""
+    if not pictures:
+        raise BadRequest(f"{program.name} is a reactor: give it pictures to be shown")
     wasi = wasmtime.WasiConfig()
     wasi.argv = [program.name]
     wasi.env = list(program.manifest.env.items())
@@ -180,13 +190,14 @@ def _show(program: Program, pictures: list[str], statistics: bool) -> int:
     try:
         for sequence, picture in enumerate(pictures):
             encoded = read_file(Path(picture))
-            pixels, media_type = decode(encoded, max_pixels=load_settings().max_pixels)
+            try:
+                pixels, media_type = decode(encoded, max_pixels=load_settings().max_pixels)
+            except BadPicture as exc:
+                raise BadPicture(f"{picture}: {exc}") from exc
             frame = Frame(
                 "file", sequence, time.time(), time.monotonic(), pixels, encoded, media_type
             )
             status = instance.call(instance.guest.show(frame)) or status
-            if instance.guest.last_error:
-                sys.stderr.write(f"appliance: {instance.guest.last_error}\n")
             for output in instance.guest.hide():
                 sys.stdout.write(output.decode("utf-8", "replace") + "\n")
     finally:
@@ -198,9 +209,10 @@ def _show(program: Program, pictures: list[str], statistics: bool) -> int:
 
 def _print_statistics(instance: Instance, wall_s: float) -> None:
     registry = instance.program.host.registry.statistics()
+    fuel = instance.fuel_used()
     sys.stderr.write(
         f"wall: {wall_s * 1000:.3f} ms\n"
-        f"instructions (fuel): {instance.fuel_used()}\n"
+        f"instructions (fuel): {'not counted in a .cwasm' if fuel is None else fuel}\n"
         f"linear memory: {instance.memory_bytes()} bytes\n"
         f"wasi-nn computes: {instance.guest.session.computes}\n"
         f"graphs loaded: {registry.loads}, found in the cache: {registry.hits}\n"

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from appliance.client import Client
+from appliance.errors import BadRequest
 from appliance.settings import load_settings
 
 State = Annotated[
@@ -24,8 +25,8 @@ def connect(state: Path | None) -> Client:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file that the user named. Raises: typer.BadParameter saying why not."""
+    """Read a file that the user named. Raises: BadRequest saying why not."""
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise typer.BadParameter(f"{path}: {exc.strerror}") from exc
+        raise BadRequest(f"{path}: {exc.strerror}") from exc

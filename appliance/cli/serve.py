@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Never
 
 import typer
@@ -31,6 +32,11 @@ def _on_sigterm(_number: int, _frame: object) -> Never:
     raise _Stop
 
 
+def _say_ready(path: Path) -> None:
+    sys.stdout.write(f"{READY}{path}\n")
+    sys.stdout.flush()
+
+
 def run(state: State = None) -> None:
     """Run the box until Ctrl-C or SIGTERM."""
     configure(LogStyle.AUTO)
@@ -43,8 +49,6 @@ def run(state: State = None) -> None:
     try:
         # The socket first: it is also the lock of the state folder.
         with bind(settings) as listener, Box(settings) as box:
-            sys.stdout.write(f"{READY}{settings.socket_path}\n")
-            sys.stdout.flush()
-            serve(create_api(box, time.time), listener)
+            serve(create_api(box, time.time), listener, lambda: _say_ready(settings.socket_path))
     except (_Stop, KeyboardInterrupt):
         return

@@ -160,9 +160,7 @@ def huge_webp() -> bytes:
     return exif[:24] + b"\xff\xff\x03" + b"\xff\xff\x03" + exif[30:]
 
 
-@pytest.mark.parametrize(
-    "make", [huge_png, huge_jpeg, huge_webp], ids=["png", "jpeg", "webp"]
-)
+@pytest.mark.parametrize("make", [huge_png, huge_jpeg, huge_webp], ids=["png", "jpeg", "webp"])
 def test_a_bomb_is_refused_by_its_header(make: Callable[[], bytes]) -> None:
     """The size is checked before anything is decoded."""
     with pytest.raises(BadPicture, match=r"^picture: got far over 1000000 pixels"):
@@ -260,7 +258,7 @@ def test_many_scans_are_refused() -> None:
 )
 def test_a_file_of_nothing_but_headers_is_refused(encoded: bytes) -> None:
     """There are no pixels behind all those parts."""
-    with pytest.raises(BadPicture, match="^picture: got"):
+    with pytest.raises(BadPicture, match=r"^picture: got"):
         decode(encoded, max_pixels=LIMIT)
 
 

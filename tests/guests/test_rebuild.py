@@ -23,7 +23,8 @@ def import_script() -> ModuleType:
     """Import scripts/build_guests.py, which is no package."""
     path = ROOT / "scripts" / "build_guests.py"
     spec = importlib.util.spec_from_file_location("build_guests", path)
-    assert spec is not None and spec.loader is not None, f"{path} cannot be imported"
+    assert spec is not None, f"{path} is not there"
+    assert spec.loader is not None, f"{path} cannot be imported"
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)

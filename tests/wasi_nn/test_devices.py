@@ -10,7 +10,7 @@ def test_survey_of_all_backends() -> None:
     """Every real runtime is installed, and has a CPU."""
     infos = survey(all_backends())
 
-    assert ["onnx", "openvino", "tflite"] == [info.name for info in infos]
+    assert ["onnx", "tflite", "openvino"] == [info.name for info in infos]
     for info in infos:
         assert info.version, info.reason
         assert Device.CPU in present(info)

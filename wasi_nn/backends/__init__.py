@@ -12,6 +12,7 @@ from wasi_nn.backends.tflite import TfliteBackend
 def all_backends() -> tuple[Backend, ...]:
     """Make one backend per real runtime, in the order in which an encoding is offered to them.
 
+    OpenVINO, which reads the others' formats too, comes after the runtimes they were made for.
     No vendor is imported before a backend is probed or loads.
     """
-    return OnnxBackend(), OpenvinoBackend(), TfliteBackend()
+    return OnnxBackend(), TfliteBackend(), OpenvinoBackend()

@@ -77,6 +77,7 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
 
     assert {
         "/healthz": ["get"],
+        "/metrics": ["get"],
         "/v1/apps": ["get"],
         "/v1/apps/{name}": ["put"],
         "/v1/apps/{name}/frames": ["post"],

@@ -1,0 +1,28 @@
+"""What the API needs of the box: the rooms it calls, by name. The composition root has them all."""
+
+from typing import Protocol
+
+from appliance.apps import AppTable
+from appliance.deploy import Deployer
+from appliance.models import ModelRepository
+from appliance.pipeline import Pipeline
+from appliance.plans import PlanBook
+from appliance.scheduler import Scheduler
+from appliance.settings import Settings
+from appliance.store import PredictionStore
+from wasi_nn.registry import Registry
+
+
+class Rooms(Protocol):
+    """A started box, as its routes see it. started_at: Unix seconds."""
+
+    settings: Settings
+    started_at: float
+    apps: AppTable
+    deployer: Deployer
+    models: ModelRepository
+    pipeline: Pipeline
+    plans: PlanBook
+    registry: Registry
+    scheduler: Scheduler
+    store: PredictionStore

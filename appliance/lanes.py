@@ -1,0 +1,399 @@
+"""One device's lane: a budget of threads, a queue before it, and batches that are formed.
+
+The decision is `batching.Batcher`'s; this file owns the lock and wakes who is to compute.
+
+Rules:
+1. A lone request never waits: on an idle lane it runs on its caller's own thread, at once.
+2. There is no worker thread. Whoever ends a run decides, under the lock, what comes next, and
+   wakes the caller of the batch's first request, who computes for all of them.
+3. The threads of all runs of a lane never exceed its budget.
+4. A batch that fails is computed again one by one: a poison request fails alone.
+5. Decide under the lock, mark what was taken, act outside.
+"""
+
+import itertools
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from appliance.batching import Batcher, BatchPolicy, Decision, Reason, Refusal, Request
+from appliance.lanestats import GraphCounts, GraphStatistics, LaneStatistics
+from appliance.stacking import Stack, batch_shape
+from wasi_nn.backend import Device, Graph
+from wasi_nn.errors import Busy, NNError, RuntimeFailure
+from wasi_nn.executor import Ticket
+from wasi_nn.tensor import Array, TensorSpec
+
+log = logging.getLogger(__name__)
+
+# Graphs whose counts are kept after they were last used; chosen, not measured.
+_KEPT_GRAPHS = 64
+# What a piece of work of `alone` is expected to take; appliance.planning's take as long.
+_ALONE_S = 0.020
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPlan:
+    """How a graph is run: threads one run takes, and how its requests are batched."""
+
+    threads: int = 1
+    policy: BatchPolicy = field(default_factory=BatchPolicy)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a lane remembers of a graph."""
+
+    graph: Graph
+    plan: GraphPlan
+    counts: GraphCounts
+    stack: Stack
+
+
+@dataclass(slots=True)
+class _Waiter:
+    """One queued call.
+
+    is_settled: somebody has decided about it, and exactly one of batch, outputs and error says
+    what. woken without it means: look at the clock again.   alarm_s: when its caller looks by
+    itself; infinity if never.
+    """
+
+    request: Request
+    inputs: Sequence[Array]
+    woken: threading.Event = field(default_factory=threading.Event)
+    alarm_s: float = math.inf
+    is_settled: bool = False
+    batch: tuple["_Waiter", ...] = ()
+    outputs: list[Array] | None = None
+    error: NNError | None = None
+
+    def settle(self) -> None:
+        """Let its caller go on; what was decided is set before."""
+        self.is_settled = True
+        self.woken.set()
+
+
+class Lane:
+    """One device: a budget of threads and the queue before it.
+
+    plan_of: how a graph is run.   clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, device: Device, threads: int, plan_of: Callable[[Graph], GraphPlan],
+        *, max_queue_size: int = 256, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.device = device
+        self.threads = threads
+        self._plan_of = plan_of
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free = threads
+        self._batcher = Batcher(max_queue_size=max_queue_size)
+        self._waiting: dict[int, _Waiter] = {}
+        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+        self._ids = itertools.count()
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        busy = self.threads - self._free
+        return (
+            f"<Lane {self.device.value} [Threads: {busy} of {self.threads} busy | "
+            f"Queue: {len(self._batcher)}]>"
+        )
+
+    def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
+        """Compute; see `wasi_nn.executor.Executor.run`."""
+        with self._lock:
+            known = self._remember(graph)
+        return self._run(known, inputs, ticket)
+
+    def alone(self, work: Callable[[], None]) -> None:
+        """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
+        graph = _Work(work, self.device)
+        counts = GraphCounts(row_s=_ALONE_S)
+        known = _Known(graph, GraphPlan(self.threads), counts, Stack(graph))
+        self._run(known, (), Ticket("box"))
+
+    def _run(self, known: _Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
+        now = self._clock()
+        cancellation = ticket.cancellation
+        if cancellation is not None and cancellation.is_cancelled:
+            raise _gone()
+        with self._lock:
+            if self._is_closed:
+                raise Busy("compute: the box is stopping")
+            request = self._request(known, inputs, ticket, now)
+            threads = min(request.threads, self.threads)
+            if request.is_expired(now):
+                refusal = Refusal(request, Reason.EXPIRED)
+                self._refuse(refusal)
+                raise _refused(refusal)
+            is_idle = not len(self._batcher) and threads <= self._free
+            if is_idle and not request.policy.max_queue_delay_us:
+                self._free -= threads
+                self._batcher.charge(request)
+                waiter = None
+            else:
+                waiter = self._enqueue(request, inputs)
+        if waiter is None:
+            return self._run_alone(known, request, inputs, now)
+        if cancellation is None:
+            return self._wait(known, waiter)
+        cancellation.listen(lambda: self._cancel(waiter))
+        try:
+            return self._wait(known, waiter)
+        finally:
+            cancellation.listen(None)
+
+    def _cancel(self, waiter: _Waiter) -> None:
+        """Take a queued request back; one that computes already is finished."""
+        with self._lock:
+            if self._batcher.cancel(waiter.request.id):
+                del self._waiting[waiter.request.id]
+                waiter.error = _gone()
+                waiter.settle()
+                # It may have been what the others waited for, or the one that knew the time.
+                self._start_what_is_due()
+
+    def counts_of(self, graph: Graph) -> GraphStatistics | None:
+        """Take a snapshot of one graph; None if it was not run lately."""
+        with self._lock:
+            known = self._known.get(id(graph))
+            return known.counts.snapshot() if known is not None and known.graph is graph else None
+
+    def close(self) -> None:
+        """Refuse what is queued and whatever comes; what computes is finished by its callers."""
+        with self._lock:
+            self._is_closed = True
+            waiters, self._waiting = list(self._waiting.values()), {}
+            for waiter in waiters:
+                self._batcher.cancel(waiter.request.id)
+        for waiter in waiters:
+            waiter.error = Busy("compute: the box is stopping")
+            waiter.settle()
+
+    def statistics(self) -> LaneStatistics:
+        """Take a snapshot."""
+        with self._lock:
+            return LaneStatistics(
+                device=self.device,
+                threads=self.threads,
+                busy_threads=self.threads - self._free,
+                queued=len(self._batcher),
+                graphs={key: known.counts.snapshot() for key, known in self._known.items()},
+            )
+
+    # -- under the lock --------------------------------------------------------------------------
+
+    def _remember(self, graph: Graph) -> _Known:
+        known = self._known.get(id(graph))
+        if known is None or known.graph is not graph:
+            known = _Known(graph, self._plan_of(graph), GraphCounts(), Stack(graph))
+            self._known[id(graph)] = known
+            if len(self._known) > _KEPT_GRAPHS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(id(graph))
+        return known
+
+    def _request(
+        self, known: _Known, inputs: Sequence[Array], ticket: Ticket, now: float
+    ) -> Request:
+        rows, key = batch_shape(known.graph, inputs)
+        return Request(
+            id=next(self._ids),
+            graph=id(known.graph),
+            rows=rows,
+            key=key,
+            owner=ticket.owner,
+            arrived_s=now,
+            threads=known.plan.threads,
+            deadline_s=ticket.deadline_s,
+            priority=ticket.priority,
+            cost_s=rows * known.counts.row_s,
+            policy=known.plan.policy,
+        )
+
+    def _enqueue(self, request: Request, inputs: Sequence[Array]) -> _Waiter:
+        waiter = _Waiter(request, inputs)
+        for refusal in self._batcher.offer(request):
+            if refusal.request is request:
+                self._refuse(refusal)
+                raise _refused(refusal)
+            self._refuse(refusal)
+        self._waiting[request.id] = waiter
+        return waiter
+
+    def _start_what_is_due(self, sleeper: _Waiter | None = None) -> None:
+        """Hand out batches while there are threads, and see to it that somebody looks again.
+
+        sleeper: will sleep until its alarm, unless it is settled here. Without it one of those
+        who sleep longer is woken to set its own: the last who knew the time may be leaving.
+        """
+        while True:
+            decision = self._batcher.decide(self._clock(), self._free, self.threads)
+            for refusal in decision.refusals:
+                self._refuse(refusal)
+            if not decision.batch:
+                break
+            self._start(decision)
+        wake_at_s = math.inf if decision.wake_at_s is None else decision.wake_at_s
+        if sleeper is not None and not sleeper.is_settled:
+            sleeper.alarm_s = wake_at_s
+        elif all(waiter.alarm_s > wake_at_s for waiter in self._waiting.values()):
+            for waiter in itertools.islice(self._waiting.values(), 1):
+                waiter.woken.set()
+
+    def _start(self, decision: Decision) -> None:
+        batch = tuple(self._waiting.pop(request.id) for request in decision.batch)
+        self._free -= min(batch[0].request.threads, self.threads)
+        batch[0].batch = batch
+        batch[0].settle()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        known = self._known.get(refusal.request.graph)
+        if known is not None:
+            known.counts.refused(refusal.reason.value)
+        waiter = self._waiting.pop(refusal.request.id, None)
+        if waiter is not None:
+            waiter.error = _refused(refusal)
+            waiter.settle()
+
+    # -- outside the lock ------------------------------------------------------------------------
+
+    def _wait(self, known: _Known, waiter: _Waiter) -> list[Array]:
+        """Wait to be computed by another, to compute for others, or to be refused."""
+        try:
+            while not waiter.is_settled:
+                with self._lock:
+                    self._start_what_is_due(waiter)
+                timeout_s = max(0.0, waiter.alarm_s - self._clock())
+                waiter.woken.wait(min(timeout_s, threading.TIMEOUT_MAX))
+                waiter.woken.clear()
+        except BaseException:  # Ctrl-C
+            self._leave(waiter)
+            raise
+        if waiter.batch:
+            self._run_batch(known, waiter.batch)
+        if waiter.error is not None:
+            raise waiter.error
+        assert waiter.outputs is not None, "a settled waiter has outputs or an error"
+        return waiter.outputs
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Let the others do without a caller that was interrupted while it waited."""
+        with self._lock:
+            self._waiting.pop(waiter.request.id, None)
+            self._batcher.cancel(waiter.request.id)
+            rest = waiter.batch[1:]
+            if rest:
+                rest[0].batch = rest
+                rest[0].settle()
+            elif waiter.batch:
+                self._free += min(waiter.request.threads, self.threads)
+            self._start_what_is_due()
+
+    def _run_alone(
+        self, known: _Known, request: Request, inputs: Sequence[Array], started_s: float
+    ) -> list[Array]:
+        failures = 1
+        try:
+            outputs = known.graph.run(inputs)
+            failures = 0
+            return outputs
+        finally:
+            self._finish(known, (request,), (request.rows,), failures, started_s)
+
+    def _run_batch(self, known: _Known, batch: tuple[_Waiter, ...]) -> None:
+        """Compute for all members and tell each."""
+        started_s = self._clock()
+        runs: list[int] = []
+        try:
+            _compute(known, batch, runs)
+        except BaseException as exc:  # Ctrl-C
+            for member in batch:
+                if member.outputs is None and member.error is None:
+                    member.error = RuntimeFailure(f"compute: {type(exc).__name__}")
+            raise
+        finally:
+            failures = sum(member.error is not None for member in batch)
+            requests = tuple(member.request for member in batch)
+            self._finish(known, requests, runs, failures, started_s)
+            for member in batch[1:]:
+                member.settle()
+
+    def _finish(
+        self, known: _Known, requests: tuple[Request, ...], runs: Sequence[int], failures: int,
+        started_s: float,
+    ) -> None:  # fmt: skip
+        """Give the threads back, count, and start what is next."""
+        compute_s = self._clock() - started_s
+        with self._lock:
+            self._free += min(requests[0].threads, self.threads)
+            known.counts.computed(requests, runs, failures, compute_s, started_s)
+            if len(self._batcher):
+                self._start_what_is_due()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A piece of work in a graph's clothes, so that it queues like one."""
+
+    work: Callable[[], None]
+    device: Device
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    batch_axis: int | None = None
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Do it."""
+        self.work()
+        return []
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _compute(known: _Known, batch: tuple[_Waiter, ...], runs: list[int]) -> None:
+    """Compute a batch; one by one if that fails. runs: gets the rows of each run begun.
+
+    The broad excepts are each member's outermost frame: nobody answers for another.
+    """
+    if len(batch) > 1:
+        runs.append(sum(member.request.rows for member in batch))
+        head = batch[0].request
+        try:
+            outputs = known.stack.run(
+                head.key, [member.inputs for member in batch], head.policy.max_batch_rows
+            )
+            for member, own in zip(batch, outputs, strict=True):
+                member.outputs = own
+            return
+        except NNError as exc:
+            log.info("batch failed, computing singly members=%d reason=%s", len(batch), exc)
+        except Exception:
+            log.exception("batch failed, computing singly members=%d", len(batch))
+    for member in batch:
+        runs.append(member.request.rows)
+        try:
+            member.outputs = known.graph.run(member.inputs)
+        except NNError as exc:
+            member.error = exc
+        except Exception as exc:
+            log.exception("compute failed")
+            member.error = RuntimeFailure(f"compute: {type(exc).__name__}")
+
+
+def _gone() -> Busy:
+    return Busy("compute not started: nobody waits for it any more")
+
+
+def _refused(refusal: Refusal) -> Busy:
+    if refusal.reason is Reason.QUEUE_FULL:
+        return Busy("compute: Exceeds maximum queue size; send less, or again later")
+    return Busy("compute: Request timeout expired before it was computed")

@@ -1,0 +1,131 @@
+"""What a user drops is taken apart in memory, and nothing in it is believed."""
+
+import io
+import warnings
+import zipfile
+
+import pytest
+
+from appliance import bundles
+from appliance.bundles import Bundle, read_bundle, write_bundle
+from appliance.errors import ApplianceError, BadGuest, BadRequest, TooBig
+from tests.appliance import watguests as guests
+
+TOML = b'name = "cat"\n'
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about a name that comes twice
+        for name, content in members:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+WASM = ("app.wasm", guests.STEADY)
+
+
+@pytest.mark.parametrize(
+    ("content", "bundle"),
+    [
+        pytest.param(guests.STEADY, Bundle(guests.STEADY), id="lone wasm"),
+        pytest.param(b"whatever", Bundle(b"whatever"), id="no archive"),
+        pytest.param(zipped(WASM), Bundle(guests.STEADY), id="zip without manifest"),
+        pytest.param(
+            zipped(WASM, ("app.toml", TOML)), Bundle(guests.STEADY, TOML), id="zip with manifest"
+        ),
+        pytest.param(
+            zipped(("cat/", b""), ("cat/cat.wasm", guests.STEADY), ("cat/app.toml", TOML)),
+            Bundle(guests.STEADY, TOML),
+            id="in a folder",
+        ),
+        pytest.param(
+            zipped(WASM, ("README.md", b"hello")), Bundle(guests.STEADY), id="other files"
+        ),
+        pytest.param(
+            zipped(WASM, ("__MACOSX/._app.wasm", b"\0\5\x16\7")),
+            Bundle(guests.STEADY),
+            id="macOS's notes",
+        ),
+        pytest.param(
+            zipped(("../../etc/x.wasm", guests.STEADY)), Bundle(guests.STEADY), id="path is a name"
+        ),
+        pytest.param(
+            write_bundle(guests.STEADY, TOML), Bundle(guests.STEADY, TOML), id="our own writing"
+        ),
+    ],
+)
+def test_a_bundle_is_read(content: bytes, bundle: Bundle) -> None:
+    """One .wasm and at most one app.toml, wherever they lie in the archive."""
+    assert bundle == read_bundle(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        pytest.param(zipped(("a.txt", b"")), BadGuest, "got 0 .wasm files", id="no wasm"),
+        pytest.param(zipped(WASM, ("b.wasm", b"")), BadGuest, "got 2 .wasm", id="two wasm"),
+        pytest.param(
+            zipped(WASM, ("a/app.toml", b""), ("b/app.toml", b"")), BadGuest,
+            "got 2 app.toml files, wanted at most one", id="two manifests",
+        ),
+        pytest.param(
+            zipped(WASM, *((f"{n}.txt", b"") for n in range(64))), TooBig, "got 65 files",
+            id="many files",
+        ),
+        pytest.param(
+            zipped(WASM, ("app.toml", bytes(2**20))), TooBig, "app.toml is over 65536",
+            id="a bomb for a manifest",
+        ),
+        pytest.param(zipped(WASM)[:-30], BadRequest, "damaged or encrypted", id="cut"),
+        pytest.param(b"PK\x03\x04", BadRequest, "damaged or encrypted", id="four bytes"),
+    ],
+)  # fmt: skip
+def test_another_archive_is_refused(
+    content: bytes, error: type[ApplianceError], words: str
+) -> None:
+    """The sentence counts what it found."""
+    with pytest.raises(error, match=words):
+        read_bundle(content)
+
+
+def test_a_bomb_is_stopped_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes out is counted; the size in the directory is a claim."""
+    monkeypatch.setattr(bundles, "MAX_WASM_BYTES", 1000)
+    with pytest.raises(TooBig, match=r"app\.wasm is over 1000 bytes unpacked"):
+        read_bundle(zipped(("app.wasm", bytes(1001))))
+
+    assert 1000 == len(read_bundle(zipped(("app.wasm", bytes(1000)))).wasm)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
+    ids=["stored", "deflate", "bzip2", "lzma"],
+)
+def test_damage_anywhere_is_an_answer_never_a_crash(method: int) -> None:
+    """Every byte flipped, every length cut: read, or refused with an error of ours."""
+    whole = zipped(("app.wasm", b"\0asm\1\0\0\0" * 4), ("app.toml", TOML), method=method)
+    damaged = [whole[:at] + bytes([whole[at] ^ 0x81]) + whole[at + 1 :] for at in range(len(whole))]
+    cut = [whole[:at] for at in range(len(whole))]
+    outcomes = set()
+    for content in damaged + cut:
+        try:
+            outcomes.add(type(read_bundle(content)))
+        except ApplianceError:
+            outcomes.add(ApplianceError)
+
+    assert {Bundle, ApplianceError} == outcomes
+
+
+def test_the_version_is_the_content() -> None:
+    """Same guest and manifest, same version; either one changed, another."""
+    versions = [
+        Bundle(b"a").version, Bundle(b"b").version, Bundle(b"a", b"m").version,
+        Bundle(b"a", b"n").version, Bundle(b"am").version,
+    ]  # fmt: skip
+
+    assert 5 == len(set(versions))
+    assert versions[0] == Bundle(b"a").version
+    assert {12} == {len(version) for version in versions}
