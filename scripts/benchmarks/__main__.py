@@ -1,19 +1,43 @@
 """The command line of `scripts/bench`."""
 
+import time
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scripts.benchmarks import hostcalls, loads, models, report, service
+from scripts.benchmarks import (
+    by_socket,
+    cameras,
+    crowd,
+    hostcalls,
+    loads,
+    models,
+    offline,
+    overload,
+    plots,
+    report,
+    server,
+    service,
+    streams,
+)
+from scripts.benchmarks.effort import FULL, QUICK, Effort
 
-MEASUREMENTS = {
+MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "hostcalls": hostcalls.measure,
     "models": models.measure,
     "loads": loads.measure,
     "service": service.measure,
+    "streams": streams.measure,
+    "offline": offline.measure,
+    "server": server.measure,
+    "crowd": crowd.measure,
+    "cameras": cameras.measure,
+    "overload": overload.measure,
+    "socket": by_socket.measure,
 }
-_ROUNDS, _QUICK_ROUNDS = 60, 15
 
 
 def main(
@@ -23,20 +47,43 @@ def main(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures there, too.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, wider errors.")] = False,
+    plots_folder: Annotated[
+        Path | None, typer.Option("--plots", help="Draw latency against load there, as PNG.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Under 3 minutes: fewer rounds, wider errors.")
+    ] = False,
 ) -> None:
     """Measure the box against the direct call; exit status 1 if a target is missed."""
     unknown = set(names or ()) - set(MEASUREMENTS)
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: wanted any of {', '.join(MEASUREMENTS)}")
-    rows: list[report.Row] = []
+    findings: list[report.Finding] = []
     for name in names or MEASUREMENTS:
-        typer.echo(f"measuring {name} ...", err=True)
-        rows += MEASUREMENTS[name](_QUICK_ROUNDS if quick else _ROUNDS)
+        started_s = time.monotonic()
+        typer.echo(f"measuring {name} ...", err=True, nl=False)
+        findings += _measured(name, QUICK if quick else FULL)
+        typer.echo(f" {time.monotonic() - started_s:.0f} s", err=True)
+    rows = [finding for finding in findings if isinstance(finding, report.Row)]
     report.show(rows)
     if json_file is not None:
         report.write_json(rows, json_file)
+    if plots_folder is not None:
+        plots.write([f for f in findings if isinstance(f, report.Curve)], plots_folder)
     raise typer.Exit(0 if all(row.ok for row in rows) else 1)
+
+
+def _measured(name: str, effort: Effort) -> list[report.Finding]:
+    """Measure; what breaks is a figure missed, and the others are measured all the same."""
+    findings: list[report.Finding] = []
+    try:
+        # One by one, to keep what was found before it broke.
+        for finding in MEASUREMENTS[name](effort):
+            findings.append(finding)
+    except Exception as exc:
+        traceback.print_exc()
+        findings.append(report.absent(f"{name}: broken off", type(exc).__name__))
+    return findings
 
 
 typer.run(main)

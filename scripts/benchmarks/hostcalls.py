@@ -2,6 +2,7 @@
 
 import wasmtime
 
+from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.pairs import compare
 from scripts.benchmarks.report import Row, at_least
 from wasi_nn import hostcall
@@ -21,7 +22,7 @@ _GUEST = """
 """
 
 
-def measure(rounds: int) -> list[Row]:
+def measure(effort: Effort) -> list[Row]:
     """Call a host function that does nothing, with five arguments as `load` has."""
     fast = hostcall.fast_path()
     if fast is None:
@@ -29,7 +30,9 @@ def measure(rounds: int) -> list[Row]:
     engine = wasmtime.Engine()
     module = wasmtime.Module(engine, _GUEST)
     pair = compare(
-        _caller(engine, module, hostcall.PUBLIC_PATH), _caller(engine, module, fast), rounds=rounds
+        _caller(engine, module, hostcall.PUBLIC_PATH),
+        _caller(engine, module, fast),
+        rounds=effort.rounds,
     )
     return [
         Row("host call, fast path", pair.second_s / _CALLS_INSIDE * 1e6, "us"),

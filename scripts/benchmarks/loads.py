@@ -1,6 +1,7 @@
 """What a repeated load costs: a command guest loads its whole model for every frame."""
 
 from appliance.shipped import models_folder
+from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.pairs import compare
 from scripts.benchmarks.report import Row, at_least
 from wasi_nn.backend import Encoding, GraphOptions
@@ -15,7 +16,7 @@ _FILES = {
 }
 
 
-def measure(rounds: int) -> list[Row]:
+def measure(effort: Effort) -> list[Row]:
     """Compare a load that the cache answers with one that a runtime does."""
     rows = []
     for encoding, names in _FILES.items():
@@ -25,7 +26,7 @@ def measure(rounds: int) -> list[Row]:
         pair = compare(
             lambda r=cold, b=builders, e=encoding: r.load(b, e, GraphOptions()).release(),
             lambda r=warm, b=builders, e=encoding: r.load(b, e, GraphOptions()).release(),
-            rounds=max(3, rounds // 4),
+            rounds=max(9, effort.rounds // 4),
         )
         kept.release()
         size_mb = sum(map(len, builders)) / 1e6
