@@ -79,20 +79,22 @@ def models(state: State = None, as_json: Json = False) -> None:
         _print_json([listed])
         return
     repository = Table("model", "version", "encodings, the preferred first", "licence")
+    repository.columns[0].no_wrap = True
     for model in listed["models"]:
         encodings = ", ".join(model["encodings"]) or f"broken: {model['reason']}"
         repository.add_row(model["name"], model["version"], encodings, model["licence"])
     console.print(repository)
-    columns = ("loaded graph", "backend", "encoding", "device", "plan", "rows", "rows a run")
-    graphs = Table(*columns)
+    graphs = Table("loaded graph", "backend, device", "plan", "rows", "a run")
+    graphs.columns[0].no_wrap = True
     for graph in listed["graphs"]:
         device = graph["device"]
         if device != graph["asked"]:
             device += f" (asked for {graph['asked']})"
         graphs.add_row(
-            graph["model"] or graph["digest"][:12], graph["backend"], graph["encoding"], device,
+            graph["model"] or f"{graph['encoding']} {graph['digest'][:12]}",
+            f"{graph['backend']}, {device}",
             *_work_of(graph),
-        )  # fmt: skip
+        )
     console.print(graphs)
     console.print(
         f"{listed['loads']} loads, {listed['hits']} answered by the cache, "
@@ -101,11 +103,14 @@ def models(state: State = None, as_json: Json = False) -> None:
 
 
 def _work_of(graph: dict[str, Any]) -> tuple[str, str, str]:
-    """Say how a graph is run and what it did: plan, rows, rows a run."""
+    """Say how a graph is run and what it did: plan, rows, rows a run.
+
+    The plan: runs side by side x threads of each, rows of a full batch, rows per second.
+    """
     plan, counts = graph["plan"], graph["counts"]
     planned = (
-        f"{plan['parallel']} x {plan['threads']} threads, batch {plan['max_batch_rows']}, "
-        f"{plan['rows_per_s']:.0f} rows/s"
+        f"{plan['parallel']} x {plan['threads']}, batch {plan['max_batch_rows']}: "
+        f"{plan['rows_per_s']:.0f}/s"
         if plan is not None
         else "not measured"
     )
