@@ -233,11 +233,14 @@ class Batcher:
         """Remove a request whose caller has gone. Returns: whether it was still queued."""
         return self._queued.pop(request_id, None) is not None
 
-    def decide(self, now: float, free_threads: int, total_threads: int) -> Decision:
+    def decide(
+        self, now: float, free_threads: int, total_threads: int,
+        held: Mapping[Hashable, float] | None = None,
+    ) -> Decision:  # fmt: skip
         """Take what should run now.
 
         free_threads: of the lane's budget, not in use.   total_threads: the whole budget; a run
-        that wants more takes all of it.
+        that wants more takes all of it.   held: graphs that wait for more, and until when.
         """
         refusals = self._expire(now)
         held_until_s = math.inf
@@ -250,7 +253,9 @@ class Batcher:
             alike = [queued for queued in waiting if queued.fits(head)]
             waiting = [queued for queued in waiting if not queued.fits(head)]
             batch = self._fill(head, alike, waiting, now)
-            until_s = _hold(batch, now) if len(batch) == len(alike) else now
+            until_s = now
+            if len(batch) == len(alike):
+                until_s = max(_hold(batch, now), (held or {}).get(head.request.graph, now))
             if until_s > now:
                 batch = _preferred(batch)
             if batch:

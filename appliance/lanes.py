@@ -3,7 +3,8 @@
 The decision is `batching.Batcher`'s; this file owns the lock and the threads.
 
 Rules:
-1. A lone request never waits: on an idle lane it runs on its caller's own thread, at once.
+1. A lone request never waits: on an idle lane it runs on its caller's own thread, at once. Only
+   right after a batch do its callers wait for each other for a moment (`calls.Known`).
 2. What is queued runs on the lane's workers, one per thread of the budget, who go from batch to
    batch without a pause. Handing each run to one of its callers' threads instead cost a third of
    the rows/s with eight callers: a waking thread finds cold caches and a contended core.
@@ -18,15 +19,15 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 
-from appliance.batching import Batcher, BatchPolicy, Reason, Refusal, Request
+from appliance.batching import Batcher, Reason, Refusal, Request
+from appliance.calls import Call, GraphPlan, Known, Work, compute
 from appliance.lanestats import GraphCounts, GraphStatistics, LaneStatistics
 from appliance.stacking import Stack, batch_shape
 from wasi_nn.backend import Device, Graph
-from wasi_nn.errors import Busy, NNError, RuntimeFailure
+from wasi_nn.errors import Busy
 from wasi_nn.executor import Ticket
-from wasi_nn.tensor import Array, TensorSpec
+from wasi_nn.tensor import Array
 
 log = logging.getLogger(__name__)
 
@@ -34,39 +35,6 @@ log = logging.getLogger(__name__)
 _KEPT_GRAPHS = 64
 # What a piece of work of `alone` is expected to take; appliance.planning's take as long.
 _ALONE_S = 0.020
-
-
-@dataclass(frozen=True, slots=True)
-class GraphPlan:
-    """How a graph is run: threads one run takes, and how its requests are batched."""
-
-    threads: int = 1
-    policy: BatchPolicy = field(default_factory=BatchPolicy)
-
-
-@dataclass(slots=True)
-class _Known:
-    """What a lane remembers of a graph."""
-
-    graph: Graph
-    plan: GraphPlan
-    counts: GraphCounts
-    stack: Stack
-
-
-@dataclass(slots=True)
-class _Waiter:
-    """One queued call.
-
-    settled: set once outputs or error is.
-    """
-
-    known: _Known
-    request: Request
-    inputs: Sequence[Array]
-    settled: threading.Event = field(default_factory=threading.Event)
-    outputs: list[Array] | None = None
-    error: NNError | None = None
 
 
 class Lane:
@@ -89,11 +57,11 @@ class Lane:
         self._workers: list[threading.Thread] = []
         self._sleeping = 0
         # Batches whose threads are taken, for the next worker.
-        self._ready: deque[tuple[_Waiter, ...]] = deque()
+        self._ready: deque[tuple[Call, ...]] = deque()
         self._free = threads
         self._batcher = Batcher(max_queue_size=max_queue_size)
-        self._waiting: dict[int, _Waiter] = {}
-        self._known: OrderedDict[Hashable, _Known] = OrderedDict()
+        self._waiting: dict[int, Call] = {}
+        self._known: OrderedDict[Hashable, Known] = OrderedDict()
         self._ids = itertools.count()
         self._is_closed = False
 
@@ -112,12 +80,12 @@ class Lane:
 
     def alone(self, work: Callable[[], None]) -> None:
         """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
-        graph = _Work(work, self.device)
+        graph = Work(work, self.device)
         counts = GraphCounts(row_s=_ALONE_S)
-        known = _Known(graph, GraphPlan(self.threads), counts, Stack(graph))
+        known = Known(graph, GraphPlan(self.threads), counts, Stack(graph))
         self._run(known, (), Ticket("box"))
 
-    def _run(self, known: _Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
+    def _run(self, known: Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         now = self._clock()
         cancellation = ticket.cancellation
         if cancellation is not None and cancellation.is_cancelled:
@@ -132,12 +100,13 @@ class Lane:
                 self._refuse(refusal)
                 raise _refused(refusal)
             is_idle = not len(self._batcher) and threads <= self._free
-            if is_idle and not request.policy.max_queue_delay_us:
+            is_held = request.policy.max_queue_delay_us or known.held_until_s > now
+            if is_idle and not is_held:
                 self._free -= threads
                 self._batcher.charge(request)
                 waiter = None
             else:
-                waiter = self._enqueue(_Waiter(known, request, inputs))
+                waiter = self._enqueue(Call(known, request, inputs))
         if waiter is None:
             return self._run_alone(known, request, inputs, now)
         if cancellation is not None:
@@ -155,7 +124,7 @@ class Lane:
         assert waiter.outputs is not None, "a settled waiter has outputs or an error"
         return waiter.outputs
 
-    def _cancel(self, waiter: _Waiter) -> None:
+    def _cancel(self, waiter: Call) -> None:
         """Take a queued request back; one that computes already is finished."""
         with self._lock:
             if self._batcher.cancel(waiter.request.id):
@@ -199,10 +168,10 @@ class Lane:
 
     # -- under the lock --------------------------------------------------------------------------
 
-    def _remember(self, graph: Graph) -> _Known:
+    def _remember(self, graph: Graph) -> Known:
         known = self._known.get(id(graph))
         if known is None or known.graph is not graph:
-            known = _Known(graph, self._plan_of(graph), GraphCounts(), Stack(graph))
+            known = Known(graph, self._plan_of(graph), GraphCounts(), Stack(graph))
             self._known[id(graph)] = known
             if len(self._known) > _KEPT_GRAPHS:
                 self._known.popitem(last=False)
@@ -210,7 +179,7 @@ class Lane:
         return known
 
     def _request(
-        self, known: _Known, inputs: Sequence[Array], ticket: Ticket, now: float
+        self, known: Known, inputs: Sequence[Array], ticket: Ticket, now: float
     ) -> Request:
         rows, key = batch_shape(known.graph, inputs)
         return Request(
@@ -227,7 +196,7 @@ class Lane:
             policy=known.plan.policy,
         )
 
-    def _enqueue(self, waiter: _Waiter) -> _Waiter:
+    def _enqueue(self, waiter: Call) -> Call:
         """Queue a call. Raises: Busy if there is no room for it."""
         for refusal in self._batcher.offer(waiter.request):
             if refusal.request is waiter.request:
@@ -255,12 +224,14 @@ class Lane:
         Returns: when to look again, None if only an event changes anything.
         """
         while True:
-            decision = self._batcher.decide(self._clock(), self._free, self.threads)
+            now = self._clock()
+            decision = self._batcher.decide(now, self._free, self.threads, self._held(now))
             for refusal in decision.refusals:
                 self._refuse(refusal)
             if not decision.batch:
                 break
             batch = tuple(self._waiting.pop(request.id) for request in decision.batch)
+            batch[0].known.begin(sum(request.rows for request in decision.batch))
             self._free -= min(batch[0].request.threads, self.threads)
             self._ready.append(batch)
         # Somebody has to sleep until then; a worker who knows no time or a later one looks anew.
@@ -268,6 +239,17 @@ class Lane:
         if wanted > 0 and self._sleeping:
             self._changed.notify(min(wanted, self._sleeping))
         return decision.wake_at_s
+
+    def _held(self, now: float) -> dict[Hashable, float]:
+        """Say which graphs' requests are held back for those who may come, and until when."""
+        return {
+            graph: known.held_until_s
+            for graph, known in self._known.items()
+            if known.held_until_s > now and self._queued_rows(known) < known.expected_rows
+        }
+
+    def _queued_rows(self, known: Known) -> int:
+        return sum(call.request.rows for call in self._waiting.values() if call.known is known)
 
     def _refuse(self, refusal: Refusal) -> None:
         known = self._known.get(refusal.request.graph)
@@ -289,7 +271,7 @@ class Lane:
                 return
             self._run_batch(batch)
 
-    def _next_batch(self) -> tuple[_Waiter, ...] | None:
+    def _next_batch(self) -> tuple[Call, ...] | None:
         """Take a batch, or sleep until there is one; under the lock. None at the end."""
         while True:
             wake_at_s = self._hand_out(is_worker=True)
@@ -305,7 +287,7 @@ class Lane:
             self._sleeping -= 1
 
     def _run_alone(
-        self, known: _Known, request: Request, inputs: Sequence[Array], started_s: float
+        self, known: Known, request: Request, inputs: Sequence[Array], started_s: float
     ) -> list[Array]:
         failures = 1
         try:
@@ -315,12 +297,12 @@ class Lane:
         finally:
             self._count(known, (request,), (request.rows,), failures, started_s)
 
-    def _run_batch(self, batch: tuple[_Waiter, ...]) -> None:
+    def _run_batch(self, batch: tuple[Call, ...]) -> None:
         """Compute for all members and tell each."""
         started_s = self._clock()
         runs: list[int] = []
         known = batch[0].known
-        _compute(known, batch, runs)
+        compute(known, batch, runs)
         failures = sum(member.error is not None for member in batch)
         requests = tuple(member.request for member in batch)
         self._count(known, requests, runs, failures, started_s)
@@ -328,7 +310,7 @@ class Lane:
             member.settled.set()
 
     def _count(
-        self, known: _Known, requests: tuple[Request, ...], runs: Sequence[int], failures: int,
+        self, known: Known, requests: tuple[Request, ...], runs: Sequence[int], failures: int,
         started_s: float,
     ) -> None:  # fmt: skip
         """Give the threads back and count."""
@@ -336,57 +318,10 @@ class Lane:
         with self._lock:
             self._free += min(requests[0].threads, self.threads)
             known.counts.computed(requests, runs, failures, compute_s, started_s)
+            rows = sum(request.rows for request in requests) + self._queued_rows(known)
+            known.expect(rows, self._clock(), compute_s)
             if len(self._batcher):
                 self._hand_out()
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A piece of work in a graph's clothes, so that it queues like one."""
-
-    work: Callable[[], None]
-    device: Device
-    inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
-    batch_axis: int | None = None
-
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Do it."""
-        self.work()
-        return []
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def _compute(known: _Known, batch: tuple[_Waiter, ...], runs: list[int]) -> None:
-    """Compute a batch; one by one if that fails. runs: gets the rows of each run begun.
-
-    The broad excepts are each member's outermost frame: nobody answers for another.
-    """
-    if len(batch) > 1:
-        runs.append(sum(member.request.rows for member in batch))
-        head = batch[0].request
-        try:
-            outputs = known.stack.run(
-                head.key, [member.inputs for member in batch], head.policy.max_batch_rows
-            )
-            for member, own in zip(batch, outputs, strict=True):
-                member.outputs = own
-            return
-        except NNError as exc:
-            log.info("batch failed, computing singly members=%d reason=%s", len(batch), exc)
-        except Exception:
-            log.exception("batch failed, computing singly members=%d", len(batch))
-    for member in batch:
-        runs.append(member.request.rows)
-        try:
-            member.outputs = known.graph.run(member.inputs)
-        except NNError as exc:
-            member.error = exc
-        except Exception as exc:
-            log.exception("compute failed")
-            member.error = RuntimeFailure(f"compute: {type(exc).__name__}")
 
 
 def _gone() -> Busy:

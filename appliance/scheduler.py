@@ -6,7 +6,8 @@ How a lane decides and computes is in `lanes.py`.
 import time
 from collections.abc import Callable, Sequence
 
-from appliance.lanes import GraphPlan, Lane
+from appliance.calls import GraphPlan
+from appliance.lanes import Lane
 from appliance.lanestats import GraphStatistics, LaneStatistics
 from wasi_nn.backend import Device, Graph
 from wasi_nn.executor import Ticket

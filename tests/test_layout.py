@@ -20,7 +20,7 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped"),
-    ("batching", "lanestats", "stacking", "manifests", "pictures", "preprocess", "metrics",
+    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
      "bundles"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
     ("apps", "pipeline", "deploy", "inbox"),

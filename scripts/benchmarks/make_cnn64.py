@@ -5,7 +5,7 @@
 The benchmarks read the committed file, so `onnx` is not a dependency of anything. The same packages
 give the same bytes.
 
-Long and thin: 3000 convolutions of 16 channels, nearly all on one position, where starting an
+Long and thin: 6000 convolutions of 16 channels, nearly all on one position, where starting an
 operator takes longer than computing a row in it. The weights are random: it knows nothing. What a
 batch brings is printed by `scripts/bench`.
 """
@@ -28,7 +28,7 @@ IR_VERSION = 8
 
 SIZE = 64  # pixels
 STEM_CHANNELS = (8, 16, 16, 16, 16, 16)  # each layer halves the size: 64 becomes 1
-BLOCKS = 1500
+BLOCKS = 3000
 # Blocks share the weights of so many, or the file would have megabytes of noise.
 DISTINCT = 16
 # Small beside what it is added to, or the sum would double with every block.

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from appliance.batching import BatchPolicy
+from appliance.calls import GraphPlan
 from appliance.guests.engine import GuestEngine
-from appliance.lanes import GraphPlan
 from appliance.planning import Bench, Plan
 from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from appliance.batching import Batcher, BatchPolicy, Refusal, Request
-from appliance.lanes import GraphPlan, Lane
+from appliance.calls import GraphPlan
+from appliance.lanes import Lane
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import NNError, RuntimeFailure
 from wasi_nn.executor import Cancellation, Ticket

@@ -159,8 +159,8 @@ def test_a_caller_interrupted_in_the_queue_leaves_nothing_behind(
     rig, graph = Rig(), GateGraph()
     blocker, _ = rig.block()
     staying = rig.queue(graph, 2.0)
-    queued = functools.partial(lanes._Waiter, settled=_Interrupted())
-    monkeypatch.setattr(lanes, "_Waiter", queued)
+    queued = functools.partial(lanes.Call, settled=_Interrupted())
+    monkeypatch.setattr(lanes, "Call", queued)
     leaving = rig.queue(graph, 1.0)
     with pytest.raises(Stop):
         leaving.result()

@@ -234,3 +234,32 @@ def test_the_one_who_knew_the_time_may_expire() -> None:
 
     assert [4.0] == waiting.result()
     blocker.open()
+
+
+def test_after_a_batch_its_callers_are_waited_for() -> None:
+    """They come back one by one; the first is not computed alone, and all go together."""
+    clock = HandClock()
+    rig, graph = Rig(clock=clock), GateGraph(during=lambda: setattr(clock, "now", clock.now + 0.01))
+    blocker, _ = rig.block()
+    first = [rig.queue(graph, value) for value in (1.0, 2.0)]
+    blocker.open()
+    assert [[2.0], [4.0]] == [call.result() for call in first]
+    again = [rig.queue(graph, value) for value in (3.0, 4.0)]
+
+    assert [[6.0], [8.0]] == [call.result() for call in again]
+    assert [[1.0, 2.0], [3.0, 4.0]] == graph.rows
+
+
+def test_who_comes_back_alone_goes_when_the_moment_is_over() -> None:
+    """Nothing else has to happen for it."""
+    clock = HandClock()
+    rig, graph = Rig(clock=clock), GateGraph(during=lambda: setattr(clock, "now", clock.now + 0.01))
+    blocker, _ = rig.block()
+    first = [rig.queue(graph, value) for value in (1.0, 2.0)]
+    blocker.open()
+    for call in first:
+        call.result()
+    again = rig.queue(graph, 3.0)
+    clock.now += 1.0
+
+    assert [6.0] == again.result()

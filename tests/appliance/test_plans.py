@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appliance.lanes import GraphPlan
+from appliance.calls import GraphPlan
 from appliance.planning import Bench, Plan
 from appliance.plans import PlanBook, fingerprint_of, processor
 from tests.appliance.lanerig import ThreadClock

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from appliance.batching import BatchPolicy
-from appliance.lanes import GraphPlan
+from appliance.calls import GraphPlan
 from appliance.scheduler import Scheduler
 from tests.appliance.lanerig import PATIENCE_S, POISON, Budget, GateGraph, Rig, error_of, rows
 from wasi_nn.backend import Device, Graph
