@@ -54,7 +54,7 @@ def demo(
             with Client(settings.socket_path) as box:
                 answers = [(p, box.predict("classifier", p.read_bytes())) for p in pictures]
             console.print(answer_table(answers))
-            console.print("   (the first frame loaded the model and measured how to run it best here)")
+            console.print("   (the first frame loaded the model and measured how best to run it)")
             console.print("4. the same by curl, while a box runs:")
             _print_curl(settings.socket_path, pictures[0])
             if keep:
