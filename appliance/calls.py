@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # How long a batch's callers are waited for: a share of what the batch took, and at most. Four
 # Python callers need 0.1 to 0.3 ms to come back.
-RETURN_SHARE = 0.2
+RETURN_SHARE = 0.3
 MAX_RETURN_S = 0.001
 # Runs for which the waiting is given up, at most, where nobody came back.
 MAX_SKIPS = 16
@@ -53,8 +53,14 @@ class Known:
     _skips: int = 0
     _penalty: int = 0
 
-    def expect(self, rows: int, now: float, compute_s: float) -> None:
-        """Take note that a run is done. rows: of its callers and of those in the queue."""
+    def expect(self, rows: int, queued_rows: int, now: float, compute_s: float) -> None:
+        """Take note that a run is done.
+
+        rows: of its callers, who may come back to those in the queue and those still expected.
+        """
+        rows += queued_rows
+        if now < self.held_until_s:
+            rows += max(0, self.expected_rows - queued_rows)
         if rows < 2 or self.plan.policy.max_batch_rows < 2:
             return
         if self._skips:

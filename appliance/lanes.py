@@ -318,8 +318,8 @@ class Lane:
         with self._lock:
             self._free += min(requests[0].threads, self.threads)
             known.counts.computed(requests, runs, failures, compute_s, started_s)
-            rows = sum(request.rows for request in requests) + self._queued_rows(known)
-            known.expect(rows, self._clock(), compute_s)
+            rows = sum(request.rows for request in requests)
+            known.expect(rows, self._queued_rows(known), self._clock(), compute_s)
             if len(self._batcher):
                 self._hand_out()
 
