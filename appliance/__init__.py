@@ -3,7 +3,7 @@
 Threads, sockets, clocks, processes and HTTP live here and nowhere else; graphs, tensors and
 guest ABIs are next door in `wasi_nn`. Imports go down only:
 
-    L0  errors settings logs records files shipped
+    L0  errors settings logs records files shipped scratch
     L1  batching lanestats stacking calls (what runs together)   manifests preprocess pictures
         bundles   metrics (snapshots as text)
     L2  scheduler lanes   planning plans (how a graph is best run)   models   guests/   store

@@ -10,10 +10,8 @@ This is the only place that knows all the others.
 import contextlib
 import logging
 import os
-import tempfile
 import threading
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +27,7 @@ from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
+from appliance.scratch import Scratch
 from appliance.settings import Settings
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
@@ -63,7 +62,7 @@ class Box:
         self.store = PredictionStore(settings.predictions_db)
         self.apps = AppTable()
         self.pipeline = Pipeline(self.apps, self.store)
-        self._scratch = tempfile.TemporaryDirectory(prefix="appliance-", dir=_memory_folder())
+        self._scratch = Scratch(settings.state)
         self.deployer = Deployer(
             settings.apps,
             Host(
@@ -72,7 +71,7 @@ class Box:
             ),
             AotCache(settings.cache_aot, self.engine),
             self.apps,
-            scratch=Path(self._scratch.name),
+            scratch=self._scratch.folder,
             instances=threads,
         )  # fmt: skip
         self._inbox = Inbox(settings.inbox, self.deployer)
@@ -86,8 +85,9 @@ class Box:
         Raises: Unavailable if the state folder cannot be used.
         """
         with contextlib.ExitStack() as starting:
-            starting.callback(self._scratch.cleanup)
             make_dirs(self.settings.state)
+            self._scratch.open()
+            starting.callback(self._scratch.close)
             self.store.open()
             starting.callback(self.store.close)
             self.engine.start()
@@ -136,9 +136,3 @@ class Box:
             except Exception:
                 # A full disk; the next round tries again.
                 log.exception("history not trimmed")
-
-
-def _memory_folder() -> str | None:
-    """Choose where command guests find their frames: in memory, to spare the flash."""
-    folder = "/dev/shm"
-    return folder if os.path.isdir(folder) and os.access(folder, os.W_OK) else None

@@ -19,7 +19,7 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped"),
+    ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
      "bundles"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),

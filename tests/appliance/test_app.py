@@ -16,7 +16,7 @@ from tests.appliance.workshop import bundle
 
 def test_making_a_box_touches_nothing(tmp_path: Path) -> None:
     """Constructors only store; the state folder is not even made."""
-    Box(load_settings(state=tmp_path / "state"))._scratch.cleanup()
+    Box(load_settings(state=tmp_path / "state"))
 
     assert [] == list(tmp_path.iterdir())
 
@@ -39,7 +39,7 @@ def test_a_stopped_box_leaves_no_thread_and_no_scratch(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     with Box(load_settings(state=tmp_path / "state")) as box:
         names = {thread.name for thread in set(threading.enumerate()) - before}
-        scratch = Path(box._scratch.name)
+        scratch = box._scratch.folder
         assert scratch.is_dir()
 
     assert {"inbox", "guest-epochs", "retention"} <= names
