@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     allow_device_fallback: compute on the CPU where the asked device is absent.
     predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
     threads: compute threads of the CPU lane; None = one per core.
+    max_process_bytes: memory of the whole service; None = three quarters of the machine's.
     """
 
     model_config = SettingsConfigDict(
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     predictions_max_rows: int = Field(1_000_000, gt=0)
     predictions_max_age_days: float = Field(30.0, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
+    max_process_bytes: SizeBytes | None = None
 
     @field_validator("state")
     @classmethod

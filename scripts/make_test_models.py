@@ -38,6 +38,7 @@ def main() -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     make_onnx_nets()
     make_onnx_traps()
+    make_onnx_greedy()
     make_onnx_external()
     make_openvino()
     make_tflite_nets()
@@ -101,6 +102,17 @@ def make_onnx_nets() -> None:
         [value("x", [2, 2], bf16)],
         [value("y", [2, 2], bf16)],
     )
+
+
+def make_onnx_greedy() -> None:
+    """Write a model of a few hundred bytes that wants 2 GB to compute."""
+    size = helper.make_tensor("size", TensorProto.INT64, [1], [500_000_000])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    save_onnx("greedy.onnx", nodes, [value("x", [1])], [value("y", [1])], constants=[size])
 
 
 def make_onnx_traps() -> None:

@@ -1,6 +1,8 @@
 """`appliance serve`: run the box."""
 
 import logging
+import os
+import resource
 import signal
 import sys
 import time
@@ -32,6 +34,21 @@ def _on_sigterm(_number: int, _frame: object) -> Never:
     raise _Stop
 
 
+def bound_memory(max_bytes: int | None) -> None:
+    """Bound what this process may allocate.
+
+    A model of a few hundred bytes can ask for any amount. Over the bound an allocation fails and
+    ends that call; without it the kernel would end the box.
+    """
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    wanted = max_bytes or machine_bytes * 3 // 4
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    # Of private writable memory: what wasm reserves and never uses does not count.
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
 def _say_ready(path: Path) -> None:
     sys.stdout.write(f"{READY}{path}\n")
     sys.stdout.flush()
@@ -46,6 +63,7 @@ def run(state: State = None) -> None:
     signal.signal(signal.SIGTERM, _on_sigterm)
     chosen = {} if state is None else {"state": state}
     settings = load_settings(**chosen)
+    bound_memory(settings.max_process_bytes)
     try:
         # The socket first: it is also the lock of the state folder.
         with bind(settings) as listener, Box(settings) as box:

@@ -3,12 +3,14 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.appliance import watguests as guests
-from tests.appliance.service import Service, appliance
+from tests.appliance.service import ROOT, Service, appliance
 
 
 @pytest.fixture
@@ -109,3 +111,29 @@ def test_a_state_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> N
     assert 1 == done.returncode
     assert "Traceback" not in done.stderr.decode()
     assert done.stderr.decode().splitlines()[-1].startswith("appliance: ")
+
+
+def test_a_model_that_wants_more_than_the_box_has_fails_alone() -> None:
+    """Its call ends with the runtime's error; the process goes on and computes the next."""
+    program = """
+import numpy as np
+from pathlib import Path
+from appliance.cli.serve import bound_memory
+from wasi_nn.backend import Encoding, GraphOptions
+from wasi_nn.backends.onnx import OnnxBackend
+from wasi_nn.errors import NNError
+bound_memory(1 << 30)
+data = Path("tests/wasi_nn/backends/data")
+for name, shape in (("greedy", (1,)), ("scale", (1, 4))):
+    try:
+        graph = OnnxBackend().load(
+            [(data / f"{name}.onnx").read_bytes()], Encoding.ONNX, GraphOptions(num_threads=1))
+        print(name, graph.run([np.ones(shape, np.float32)])[0].shape)
+    except NNError as error:
+        print(name, type(error).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+    assert ["greedy RuntimeFailure", "scale (1, 4)"] == done.stdout.splitlines(), done.stderr
