@@ -295,7 +295,10 @@ class Lane:
             failures = 0
             return outputs
         finally:
-            self._count(known, (request,), (request.rows,), failures, started_s)
+            with self._lock:
+                self._count(known, (request,), (request.rows,), failures, started_s)
+                if len(self._batcher):
+                    self._hand_out()
 
     def _run_batch(self, batch: tuple[Call, ...]) -> None:
         """Compute for all members and tell each."""
@@ -305,7 +308,9 @@ class Lane:
         compute(known, batch, runs)
         failures = sum(member.error is not None for member in batch)
         requests = tuple(member.request for member in batch)
-        self._count(known, requests, runs, failures, started_s)
+        # What is next this worker decides by itself, in `_next_batch`.
+        with self._lock:
+            self._count(known, requests, runs, failures, started_s)
         for member in batch:
             member.settled.set()
 
@@ -313,15 +318,12 @@ class Lane:
         self, known: Known, requests: tuple[Request, ...], runs: Sequence[int], failures: int,
         started_s: float,
     ) -> None:  # fmt: skip
-        """Give the threads back and count."""
-        compute_s = self._clock() - started_s
-        with self._lock:
-            self._free += min(requests[0].threads, self.threads)
-            known.counts.computed(requests, runs, failures, compute_s, started_s)
-            rows = sum(request.rows for request in requests)
-            known.expect(rows, self._queued_rows(known), self._clock(), compute_s)
-            if len(self._batcher):
-                self._hand_out()
+        """Give the threads back and count; under the lock."""
+        now = self._clock()
+        self._free += min(requests[0].threads, self.threads)
+        known.counts.computed(requests, runs, failures, now - started_s, started_s)
+        rows = sum(request.rows for request in requests)
+        known.expect(rows, self._queued_rows(known), now, now - started_s)
 
 
 def _gone() -> Busy:
