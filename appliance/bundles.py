@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from appliance.errors import BadGuest, BadRequest, TooBig
-from appliance.manifests import APP_MANIFEST
+from appliance.manifests import APP_MANIFEST, MAX_MANIFEST_BYTES
 
 MIB = 1024 * 1024
 # A Python guest with its interpreter is 18 MB; chosen with room above that.
 MAX_WASM_BYTES = 128 * MIB
-MAX_MANIFEST_BYTES = 64 * 1024
 MAX_MEMBERS = 64
 _VERSION_LENGTH = 12
 # What zipfile raises on damaged archives, found by changing every byte of one: beside its own

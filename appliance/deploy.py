@@ -34,7 +34,7 @@ from appliance.files import (
 )
 from appliance.guests.aot import AotCache
 from appliance.guests.program import Host, make_program
-from appliance.manifests import APP_MANIFEST, AppManifest, parse_app_manifest
+from appliance.manifests import APP_MANIFEST, MAX_MANIFEST_BYTES, AppManifest, parse_app_manifest
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ CURRENT = "current"
 KEPT_VERSIONS = 3
 # Names are the client's to invent; the oldest failure is forgotten.
 KEPT_FAILURES = 100
-_MAX_MANIFEST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ def _holds(folder: Path, bundle: Bundle) -> bool:
 def _read_version(folder: Path) -> Bundle:
     wasm = read_bounded(folder / GUEST_FILE, max_bytes=MAX_WASM_BYTES)
     try:
-        manifest = read_bounded(folder / APP_MANIFEST, max_bytes=_MAX_MANIFEST_BYTES)
+        manifest = read_bounded(folder / APP_MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
     except NotFound:
         return Bundle(wasm)
     return Bundle(wasm, manifest)

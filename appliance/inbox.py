@@ -24,7 +24,7 @@ from appliance.bundles import MAX_WASM_BYTES, Bundle, read_bundle
 from appliance.deploy import Deployer
 from appliance.errors import ApplianceError, BadGuest, NotFound
 from appliance.files import make_dirs, read_bounded, sweep_temporaries, write_atomic
-from appliance.manifests import name_from
+from appliance.manifests import MAX_MANIFEST_BYTES, name_from
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 # refused once and deployed when it is whole.
 QUIET_S = 0.25
 SUFFIXES = (".wasm", ".zip")
-_MAX_MANIFEST_BYTES = 64 * 1024
 
 Signature = tuple[int, int, int]
 
@@ -173,7 +172,7 @@ def read_drop(path: Path) -> Bundle:
     if bundle.manifest is not None:
         return bundle
     try:
-        manifest = read_bounded(path.with_suffix(".toml"), max_bytes=_MAX_MANIFEST_BYTES)
+        manifest = read_bounded(path.with_suffix(".toml"), max_bytes=MAX_MANIFEST_BYTES)
     except NotFound:
         return bundle
     return Bundle(bundle.wasm, manifest)

@@ -42,7 +42,7 @@ from wasi_nn.tensor import Numbering, TensorType
 APP_MANIFEST = "app.toml"
 MODEL_MANIFEST = "model.toml"
 # A real manifest has 1-4 KiB; ImageNet's labels have 32 KiB, its 21k variant 500 KiB.
-_MAX_MANIFEST_BYTES = 64 * KIB
+MAX_MANIFEST_BYTES = 64 * KIB
 _MAX_LABELS_BYTES = 4 * MIB
 _MAX_LABELS = 100_000
 _MAX_LABEL_LENGTH = 256
@@ -284,9 +284,9 @@ def parse_model_manifest(text: bytes) -> ModelManifest:
 def _parse(
     model: type[Manifest], text: bytes, file_name: str, defaults: dict[str, object]
 ) -> Manifest:
-    if len(text) > _MAX_MANIFEST_BYTES:
+    if len(text) > MAX_MANIFEST_BYTES:
         raise BadManifest(
-            f"{file_name}: got {len(text)} bytes, wanted at most {_MAX_MANIFEST_BYTES}"
+            f"{file_name}: got {len(text)} bytes, wanted at most {MAX_MANIFEST_BYTES}"
         )
     try:
         # RecursionError: tomllib descends into nested brackets.
@@ -327,7 +327,7 @@ def load_model_folder(
     try:
         if (folder / MODEL_MANIFEST).is_file():
             path = _inside(folder, MODEL_MANIFEST)
-            text = read_bounded(path, max_bytes=_MAX_MANIFEST_BYTES)
+            text = read_bounded(path, max_bytes=MAX_MANIFEST_BYTES)
             manifest = parse_model_manifest(text)
         else:
             manifest = _default_manifest(folder, default_name or folder.name)

@@ -46,7 +46,6 @@ class Pipeline:
         """Show a frame to an app.
 
         cancellation: tells when nobody waits for the answer any more.
-
         Raises: NotFound for an unknown app, GuestFailed, Unavailable. The app stays.
         """
         with self._table.using(app_name) as app:

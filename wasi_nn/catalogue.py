@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 from wasi_nn.backend import Buffer, Device, Encoding
 from wasi_nn.errors import InvalidArgument, InvalidEncoding, NotFound
 
+_TARGETS = {"cpu": Device.CPU, "gpu": Device.GPU, "npu": Device.NPU, "tpu": Device.NPU}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -82,9 +84,7 @@ def parse_preload(text: str) -> NamedModel:
         raise InvalidArgument(
             f"preload {name}: got encoding {encoding_name}, wanted {wanted}"
         ) from None
-    targets = {"cpu": Device.CPU, "gpu": Device.GPU, "tpu": Device.NPU, "npu": Device.NPU,
-               "auto": Device.CPU}  # fmt: skip
-    device = targets.get(target.lower())
+    device = Device.CPU if target.lower() == "auto" else _TARGETS.get(target.lower())
     if device is None:
         raise InvalidArgument(f"preload {name}: got target {target}, wanted cpu, gpu, tpu or auto")
     sources = [Path(path) for path in paths]
@@ -105,7 +105,6 @@ class LoadConfig:
     num_threads: int | None = None
 
 
-_TARGETS = {"cpu": Device.CPU, "gpu": Device.GPU, "npu": Device.NPU, "tpu": Device.NPU}
 # Chosen, not measured: a thread count above this is a mistake on an edge box.
 MAX_THREADS = 64
 

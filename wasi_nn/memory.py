@@ -16,7 +16,7 @@ Rules:
 import struct
 from collections.abc import Callable
 
-from wasi_nn.errors import InvalidArgument
+from wasi_nn.errors import InvalidArgument, TooLarge
 
 _U32 = struct.Struct("<I")
 _PAIR = struct.Struct("<II")
@@ -60,6 +60,26 @@ class GuestMemory:
                 f"{size} bytes"
             )
         return self._view[pointer:end]
+
+    def answer(
+        self, content: bytes | memoryview, buffer: int, length: int, size_out: int, what: str
+    ) -> None:
+        """Copy bytes into the guest's buffer, then tell their number.
+
+        what: the call that answers, for the message.
+        Raises: TooLarge if they do not fit; then nothing but the size that would fit is written.
+        """
+        self.window(size_out, 4, "size out-pointer")
+        target = self.window(buffer, length, "output buffer")
+        size_bytes = len(content)
+        if size_bytes > length:
+            self.write_u32(size_out, size_bytes, "size out-pointer")
+            raise TooLarge(
+                f"{what}: got a buffer of {length} bytes, wanted {size_bytes}",
+                required_bytes=size_bytes,
+            )
+        target[:size_bytes] = content
+        self.write_u32(size_out, size_bytes, "size out-pointer")
 
     def write_u32(self, pointer: int, value: int, what: str) -> None:
         """Store a little-endian u32."""

@@ -23,12 +23,11 @@ from functools import partial
 import wasmtime
 
 from wasi_nn.backend import Device, Encoding
-from wasi_nn.errors import InvalidArgument, InvalidEncoding, TooLarge, UnsupportedOperation
+from wasi_nn.errors import InvalidArgument, InvalidEncoding, UnsupportedOperation
 from wasi_nn.hostcall import Guest, define
 from wasi_nn.memory import GuestMemory
 from wasi_nn.tensor import (
     MAX_RANK,
-    Array,
     Numbering,
     Tensor,
     TensorType,
@@ -173,35 +172,14 @@ def get_output(
     guest: Guest, context: int, index: int, buffer: int, buffer_len: int, size_out: int
 ) -> None:
     output = guest.session.get_output(context, index)
-    write_output(guest.memory, output, buffer, buffer_len, size_out)
+    guest.memory.answer(raw_bytes(output), buffer, buffer_len, size_out, "get_output")
 
 
 def get_output_single(
     guest: Guest, context: int, index: int, buffer: int, buffer_len: int, size_out: int
 ) -> None:
     output = guest.session.get_output_single(context, index)
-    write_output(guest.memory, output, buffer, buffer_len, size_out)
-
-
-def write_output(
-    memory: GuestMemory, output: Array, buffer: int, buffer_len: int, size_out: int
-) -> None:
-    """Copy an output into the guest's buffer, then tell its size.
-
-    Raises: TooLarge if it does not fit; then nothing but the size that would fit is written.
-    """
-    memory.window(size_out, 4, "size out-pointer")
-    target = memory.window(buffer, buffer_len, "output buffer")
-    size_bytes = output.nbytes
-    if size_bytes > buffer_len:
-        memory.write_u32(size_out, size_bytes, "size out-pointer")
-        raise TooLarge(
-            f"get_output: got a buffer of {buffer_len} bytes, wanted {size_bytes}",
-            required_bytes=size_bytes,
-        )
-    if size_bytes:
-        target[:size_bytes] = raw_bytes(output)
-    memory.write_u32(size_out, size_bytes, "size out-pointer")
+    guest.memory.answer(raw_bytes(output), buffer, buffer_len, size_out, "get_output")
 
 
 def _by_handle(method: str, guest: Guest, handle: int) -> None:

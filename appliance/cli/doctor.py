@@ -6,10 +6,9 @@ from importlib.metadata import version
 import typer
 from rich.table import Table
 
-from appliance.cli.options import State, console
+from appliance.cli.options import State, console, settings_of
 from appliance.guests.engine import GuestEngine
 from appliance.models import ModelRepository
-from appliance.settings import load_settings
 from appliance.shipped import models_folder
 from wasi_nn.backends import all_backends
 from wasi_nn.devices import survey
@@ -22,8 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(state: State = None) -> None:
     """Say what this machine offers: runtimes, devices, versions, models."""
-    chosen = {} if state is None else {"state": state}
-    settings = load_settings(**chosen)
+    settings = settings_of(state)
     console.print(
         f"appliance {version('edge-inference-appliance')}, Python {platform.python_version()}, "
         f"{platform.machine()}, state {settings.state}"

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from appliance.client import Client
 from appliance.errors import BadRequest
-from appliance.settings import load_settings
+from appliance.settings import Settings, load_settings
 
 State = Annotated[
     Path | None,
@@ -18,10 +18,14 @@ State = Annotated[
 console = Console(highlight=False)
 
 
+def settings_of(state: Path | None) -> Settings:
+    """Read the settings, of the state folder that the user named if one was."""
+    return load_settings() if state is None else load_settings(state=state)
+
+
 def connect(state: Path | None) -> Client:
     """Find the box that runs over a state folder."""
-    chosen = {} if state is None else {"state": state}
-    return Client(load_settings(**chosen).socket_path)
+    return Client(settings_of(state).socket_path)
 
 
 def read_file(path: Path) -> bytes:

@@ -14,9 +14,8 @@ import typer
 from appliance.api.http import create_api
 from appliance.api.socket import bind, serve
 from appliance.app import Box
-from appliance.cli.options import State
+from appliance.cli.options import State, settings_of
 from appliance.logs import LogStyle, configure
-from appliance.settings import load_settings
 
 # Read by whoever started us, to know that the socket answers.
 READY = "listening on "
@@ -61,8 +60,7 @@ def run(state: State = None) -> None:
     # Before the slow start, so that a stop during it is orderly too. While it serves, uvicorn
     # puts its own handlers in place; it raises the signal again here when it is done.
     signal.signal(signal.SIGTERM, _on_sigterm)
-    chosen = {} if state is None else {"state": state}
-    settings = load_settings(**chosen)
+    settings = settings_of(state)
     bound_memory(settings.max_process_bytes)
     try:
         # The socket first: it is also the lock of the state folder.

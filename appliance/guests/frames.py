@@ -169,15 +169,7 @@ def label(
     labels = package.labels if package is not None else ()
     if index >= len(labels):
         raise NotFound(f"label: got index {index}, this model names {len(labels)}")
-    text = labels[index].encode()
-    guest.memory.window(written, 4, "written out-pointer")
-    target = guest.memory.window(buffer, length, "label buffer")
-    guest.memory.write_u32(written, len(text), "written out-pointer")
-    if len(text) > length:
-        raise TooLarge(
-            f"label: got a buffer of {length} bytes, wanted {len(text)}", required_bytes=len(text)
-        )
-    target[: len(text)] = text
+    guest.memory.answer(labels[index].encode(), buffer, length, written, "label")
 
 
 def emit(guest: FrameGuest, pointer: int, length: int) -> None:

@@ -17,8 +17,9 @@ from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.guest import guests
 from scripts.benchmarks.pairs import compare
 from scripts.benchmarks.report import Row, at_least, at_most
-from scripts.benchmarks.rig import backends, catalogue
+from scripts.benchmarks.rig import catalogue
 from wasi_nn.backend import Backend, Buffer, Encoding, Graph, GraphOptions
+from wasi_nn.backends import all_backends
 from wasi_nn.executor import DirectExecutor
 from wasi_nn.registry import Registry
 
@@ -32,7 +33,7 @@ def measure(effort: Effort) -> list[Row]:
         is_tiny = case in TINY
         values = case.values()
         run = RUNTIMES[case.encoding](case.files, 1)
-        registry = Registry(backends(), catalogue(), _load_for_one_thread)
+        registry = Registry(all_backends(), catalogue(), _load_for_one_thread)
         with guests(engine, registry, DirectExecutor(), case) as (guest,):
             np.testing.assert_allclose(guest.output(), np.ravel(run(values)), rtol=1e-3, atol=1e-3)
             pair = compare(

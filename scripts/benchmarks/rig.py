@@ -15,18 +15,11 @@ from scripts.benchmarks.cases import CNN64, LITE0, TINY, Case
 from scripts.benchmarks.direct import CORES, Run
 from scripts.benchmarks.guest import Inference, guests
 from wasi_nn.backend import Device, Graph, Objective
-from wasi_nn.backends.onnx import OnnxBackend
-from wasi_nn.backends.openvino import OpenvinoBackend
-from wasi_nn.backends.tflite import TfliteBackend
+from wasi_nn.backends import all_backends
 from wasi_nn.catalogue import StaticCatalogue, parse_preload
 from wasi_nn.executor import Executor, Ticket
 from wasi_nn.policy import Policy
 from wasi_nn.registry import GraphReference, Registry
-
-
-def backends() -> tuple[OnnxBackend, TfliteBackend, OpenvinoBackend]:
-    """Each format by its own runtime: the box's own order has OpenVINO read .tflite, too."""
-    return OnnxBackend(), TfliteBackend(), OpenvinoBackend()
 
 
 def catalogue() -> StaticCatalogue:
@@ -52,7 +45,7 @@ class Rig:
         threads = {Device.CPU: CORES}
         self.scheduler = Scheduler(threads, self.plans.plan_of)
         self.unbatched = Scheduler(threads, self._plan_alone)
-        self.registry = Registry(backends(), catalogue(), self.plans)
+        self.registry = Registry(all_backends(), catalogue(), self.plans)
         self.engine = GuestEngine()
         self._opened = ExitStack()
 
