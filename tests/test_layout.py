@@ -21,7 +21,7 @@ MAX_FUNCTION_LINES = 60
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles"),
+     "bundles", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
@@ -29,7 +29,9 @@ LEVELS = (
     ("cli", "__main__"),
 )  # fmt: skip
 
-PURE = ("batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics")
+PURE = (
+    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
+)  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {

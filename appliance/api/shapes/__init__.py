@@ -1,0 +1,15 @@
+"""What travels over the socket, as the OpenAPI page shows it.
+
+Times are Unix seconds. An error of any status is `{"error": sentence, "code": word}`; OIP clients
+read the key `error`.
+"""
+
+from appliance.api.shapes.apps import Answer, App, Deployed, Timing
+from appliance.api.shapes.health import Error, Health
+from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
+from appliance.api.shapes.predictions import Page, Prediction
+
+__all__ = [
+    "Answer", "App", "Counts", "Deployed", "Error", "Graph", "Health", "Model", "Models", "Page",
+    "Plan", "Prediction", "Timing",
+]  # fmt: skip

@@ -1,0 +1,20 @@
+"""Errors and the box's health."""
+
+from pydantic import BaseModel, Field
+
+
+class Error(BaseModel):
+    """Why a request was refused."""
+
+    error: str = Field(description="what happened, got, wanted, what to do")
+    code: str = Field(description="a word for programs, such as bad_picture")
+    reason: str | None = Field(None, description="of a failed guest: trap, exit, deadline, ...")
+
+
+class Health(BaseModel):
+    """The box answers."""
+
+    status: str = "ok"
+    version: str
+    uptime_s: float
+    apps: int
