@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.batching import BatchPolicy
 from appliance.calls import GraphPlan
 from appliance.errors import ApplianceError
 from appliance.files import make_dirs, read_bounded, write_atomic
 from appliance.planning import Bench, Measured, Plan, choose, samples_of
+from appliance.requests import BatchPolicy
 from wasi_nn.backend import Backend, Buffer, Device, Encoding, Graph, GraphOptions
 from wasi_nn.errors import Busy, NNError
 

@@ -20,8 +20,8 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
-    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
+     "preprocess", "metrics", "bundles", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
@@ -30,7 +30,8 @@ LEVELS = (
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
+    "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
+    "metrics", "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
