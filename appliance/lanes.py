@@ -25,6 +25,7 @@ from appliance.calls import Call, GraphPlan, Known, Work, compute
 from appliance.crowds import Crowd
 from appliance.lanestats import GraphCounts, GraphStatistics, LaneStatistics
 from appliance.requests import Hold, Reason, Refusal, Request
+from appliance.settings import SchedulerSettings
 from appliance.stacking import Stack, batch_shape
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import Busy
@@ -42,13 +43,15 @@ _ALONE_S = 0.020
 class Lane:
     """One device: a budget of threads and the queue before it.
 
-    plan_of: how a graph is run.   clock: monotonic seconds.
+    plan_of: how a graph is run.   settings: its queue's bound, and its owners' shares.
+    clock: monotonic seconds.
     """
 
     def __init__(
         self, device: Device, threads: int, plan_of: Callable[[Graph], GraphPlan],
-        *, max_queue_size: int = 256, clock: Callable[[], float] = time.monotonic,
+        settings: SchedulerSettings | None = None, *, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
+        bounds = settings or SchedulerSettings()
         self.device = device
         self.threads = threads
         self._plan_of = plan_of
@@ -61,7 +64,7 @@ class Lane:
         # Batches whose threads are taken, for the next worker.
         self._ready: deque[tuple[Call, ...]] = deque()
         self._free = threads
-        self._batcher = Batcher(max_queue_size=max_queue_size)
+        self._batcher = Batcher(max_queue_size=bounds.max_queue_size, weights=bounds.weights)
         self._waiting: dict[int, Call] = {}
         self._known: OrderedDict[Hashable, Known] = OrderedDict()
         self._ids = itertools.count()
