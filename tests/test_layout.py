@@ -40,7 +40,7 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket"},
+    "socket": {"appliance.api.socket", "appliance.client.wire"},
     "asyncio": {"appliance.api.body"},
     "multiprocessing": set(),
     "concurrent": set(),

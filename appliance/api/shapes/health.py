@@ -1,9 +1,11 @@
 """Errors and the box's health."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from appliance.api.shapes.shape import Shape
 
 
-class Error(BaseModel):
+class Error(Shape):
     """Why a request was refused."""
 
     error: str = Field(description="what happened, got, wanted, what to do")
@@ -11,7 +13,7 @@ class Error(BaseModel):
     reason: str | None = Field(None, description="of a failed guest: trap, exit, deadline, ...")
 
 
-class Health(BaseModel):
+class Health(Shape):
     """The box answers."""
 
     status: str = "ok"
