@@ -119,5 +119,6 @@ def _live(box: Rooms, name: str) -> shapes.App:
             frames=counts.frames,
             predictions=counts.predictions,
             failures=counts.failures,
+            guest_ms=_ms(counts.guest_s),
             last_error=counts.last_error,
         )

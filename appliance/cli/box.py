@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from appliance.api import shapes
 from appliance.bundles import read_bundle, write_bundle
+from appliance.cli.meters import graph_name
 from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.client import Client, Refused
 from appliance.manifests import name_from, parse_app_manifest
@@ -92,11 +93,6 @@ def models(state: State = None, as_json: Json = False) -> None:
     console.print(
         f"{listed.loads} loads, {listed.hits} answered by the cache, {listed.failures} refused"
     )
-
-
-def graph_name(graph: shapes.Graph) -> str:
-    """Name a graph: its model, else what a guest brought."""
-    return graph.model or f"{graph.encoding} {graph.digest[:12]}"
 
 
 def _work_of(graph: shapes.Graph) -> tuple[str, str, str]:

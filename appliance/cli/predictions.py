@@ -10,9 +10,10 @@ from rich.table import Table
 
 from appliance.api.shapes import Prediction
 from appliance.cli.options import Json, State, connect, console, print_json
+from appliance.cli.watching import Outage
 from appliance.client import Client, Event, Lost
 from appliance.client.routes import PAGE_ROWS, Filters, Watched
-from appliance.errors import ApplianceError, BadRequest
+from appliance.errors import BadRequest
 
 _USUAL_ROWS = 20
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -111,7 +112,7 @@ def _follow(
     box: Client, watched: Watched, after: int | None, limit: int | None, as_json: bool
 ) -> None:
     """Print each prediction at once; what a reader of the pipe must know goes to stderr."""
-    outage = _Outage()
+    outage = Outage()
     count = 0
     with box.stream(after=after, on_break=outage.began, **watched) as stream:
         for event in stream:
@@ -133,23 +134,6 @@ def _print_event(event: Event, as_json: bool) -> None:
         what = event.label if event.label is not None else str(event.data.get("text", "-"))
         when = _local(event.captured_at, "%H:%M:%S")
         typer.echo(f"{when}  {event.app}  {event.source}  {what}  {_score(event)}".rstrip())
-
-
-class _Outage:
-    """Says once that the box went away, and once that it is back."""
-
-    def __init__(self) -> None:
-        self._is_under_way = False
-
-    def began(self, error: ApplianceError) -> None:
-        if not self._is_under_way:
-            typer.echo(f"appliance: {error}; waiting for it", err=True)
-        self._is_under_way = True
-
-    def ended(self) -> None:
-        if self._is_under_way:
-            typer.echo("appliance: the box is back", err=True)
-        self._is_under_way = False
 
 
 def _local(unix_s: float, form: str) -> str:

@@ -50,6 +50,17 @@ class Refused(ApplianceError):
         )  # fmt: skip
 
 
+# Of a box that stops, starts, or has no room for one more request now.
+_PASSING = frozenset({429, 502, 503, 504})
+
+
+def is_passing(error: ApplianceError) -> bool:
+    """Tell whether the same call may work later: the box is away, starts, or is full."""
+    if isinstance(error, Refused):
+        return error.status in _PASSING
+    return isinstance(error, Unavailable)
+
+
 def refusal_of(response: httpx.Response) -> Refused:
     """Read a refusal, of a box or of whatever answered in its place."""
     try:

@@ -12,13 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.api.shapes import Prediction
 from appliance.client.address import Patience
-from appliance.client.errors import Refused
+from appliance.client.errors import is_passing
 from appliance.errors import ApplianceError, Unavailable
 
 # A prediction is at most 64 KiB of the guest's JSON, and its escapes; beyond this it is no box.
 MAX_LINE_BYTES = 4 * 2**20
-# Of a box that stops, starts, or has no room for one more reader now.
-_PASSING = frozenset({429, 502, 503, 504})
 
 _prediction = TypeAdapter(Prediction)
 
@@ -83,8 +81,7 @@ class Following:
 
         Raises: the error itself if another try would not help, or if there never was a stream.
         """
-        is_passing = not isinstance(error, Refused) or error.status in _PASSING
-        if not (self._was_open and is_passing):
+        if not (self._was_open and is_passing(error)):
             raise error
         longest = self._patience.retry_max_s
         # Beyond 2**32 the bound has long been reached, and a float would overflow some day.

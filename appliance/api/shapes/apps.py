@@ -16,6 +16,7 @@ class App(BaseModel):
     frames: int = 0
     predictions: int = 0
     failures: dict[str, int] = Field(default_factory=dict)
+    guest_ms: float = Field(0.0, description="time in the guest, all frames together")
     last_error: str = ""
     last_deploy_error: str = ""
 

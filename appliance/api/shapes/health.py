@@ -1,11 +1,9 @@
 """Errors and the box's health."""
 
-from pydantic import Field
-
-from appliance.api.shapes.shape import Shape
+from pydantic import BaseModel, Field
 
 
-class Error(Shape):
+class Error(BaseModel):
     """Why a request was refused."""
 
     error: str = Field(description="what happened, got, wanted, what to do")
@@ -13,10 +11,11 @@ class Error(Shape):
     reason: str | None = Field(None, description="of a failed guest: trap, exit, deadline, ...")
 
 
-class Health(Shape):
+class Health(BaseModel):
     """The box answers."""
 
     status: str = "ok"
     version: str
     uptime_s: float
+    memory_bytes: int | None = Field(None, description="resident memory of the service")
     apps: int
