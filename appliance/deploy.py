@@ -84,7 +84,7 @@ class Deployer:
         known = {standing.name: standing for standing in self.standings()}
         if name not in known:
             there = ", ".join(known) or "none is deployed"
-            raise NotFound(f"app {name}: not found; apps on this box: {there}")
+            raise NotFound(f"app {name[:80]}: not found; apps on this box: {there}")
         return known[name]
 
     def _standing(self, name: str) -> Standing:
