@@ -19,11 +19,12 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
+    ("errors", "settings", "logs", "records", "files", "shipped", "scratch", "pace"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
      "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
-    ("apps", "pipeline", "deploy", "inbox"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
+     "versions"),
+    ("apps", "pipeline", "deploy", "standings", "inbox"),
     ("api", "client"),
     ("app",),
     ("cli", "__main__"),
@@ -31,6 +32,7 @@ LEVELS = (
 
 PURE = (
     "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
+    "pace",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
