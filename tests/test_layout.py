@@ -19,7 +19,8 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped", "scratch", "pace"),
+    ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
+     "scratch", "pace"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
      "bundles", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
@@ -42,8 +43,9 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket", "appliance.client.wire"},
-    "asyncio": {"appliance.api.body"},
+    "socket": {"appliance.client.wire"}
+    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
+    "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {"appliance.store"},

@@ -78,6 +78,7 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
     assert {
         "/healthz": ["get"],
         "/metrics": ["get"],
+        "/readyz": ["get"],
         "/v1/apps": ["get"],
         "/v1/apps/{name}": ["delete", "get", "put"],
         "/v1/apps/{name}/disable": ["post"],
@@ -85,6 +86,7 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
         "/v1/apps/{name}/frames": ["post"],
         "/v1/apps/{name}/log": ["get"],
         "/v1/apps/{name}/rollback": ["post"],
+        "/v1/logs": ["get"],
         "/v1/models": ["get"],
         "/v1/predictions": ["get"],
     } == {path: sorted(methods) for path, methods in page["paths"].items()}
