@@ -17,7 +17,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -126,6 +134,63 @@ class SchedulerSettings(Table):
         return self.models.get(name) or self.models.get(plain) or ModelScheduling()
 
 
+class HttpLimits(Table):
+    """What clients of the socket may use, over all listeners.
+
+    max_requests: under way at once; a stream counts until it begins to answer.
+    max_head_bytes, max_head_fields: request line and header fields.
+    head_timeout_s: from a request's first byte to the end of its head.
+    body_timeout_s: between two pieces of a body; a body may also take no longer in all, but for
+    one second more per 500 bytes that came.   keep_alive_s: an idle connection is closed.
+    send_timeout_s: a client that reads nothing of its answer is cut off.
+    """
+
+    max_requests: int = Field(64, gt=0, le=4096)
+    max_connections: int = Field(512, gt=0, le=65536)
+    max_head_bytes: SizeBytes = 32 * KIB
+    max_head_fields: int = Field(100, gt=0)
+    head_timeout_s: float = Field(10.0, gt=0)
+    body_timeout_s: float = Field(20.0, gt=0)
+    keep_alive_s: float = Field(75.0, gt=0)
+    send_timeout_s: float = Field(60.0, gt=0)
+
+
+class Tcp(Table):
+    """The same HTTP over TCP, if the operator asks for it.
+
+    token, token_file: what clients must send as `Authorization: Bearer TOKEN`.
+    tls_cert, tls_key: PEM files; without them the connection is in the clear.
+    allow_loopback_without_token: whoever can run a program on this machine may then use the box.
+    What they may not be together is checked where the socket is opened, so that no message ever
+    quotes a table that holds a token.
+    """
+
+    host: str = "127.0.0.1"
+    # 0: the kernel chooses.
+    port: int = Field(ge=0, le=65535)
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allow_loopback_without_token: bool = False
+
+
+def inherited_sockets() -> dict[int, str]:
+    """Tell which sockets systemd opened for this process, by descriptor with their names.
+
+    They are told once: the variables are removed, as sd_listen_fds(3) may do, so that no child
+    takes them for its own.
+    """
+    pid, count, names = (
+        os.environ.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    )
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return {}
+    labels = names.split(":")
+    # SD_LISTEN_FDS_START is 3.
+    return {3 + i: labels[i] if i < len(labels) else "" for i in range(int(count))}
+
+
 def state_folder(chosen: Path | str | None = None) -> Path:
     """Tell where the box keeps everything, absolute; nothing is made."""
     # systemd separates several folders by colons; ours is the first.
@@ -148,6 +213,8 @@ class Settings(BaseSettings):
     predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
+    stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
+    stop_grace_s: how long requests under way may then take to finish.
     """
 
     model_config = SettingsConfigDict(
@@ -172,6 +239,10 @@ class Settings(BaseSettings):
     predictions_max_age_days: float = Field(30.0, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
+    tcp: Tcp | None = None
+    http: HttpLimits = HttpLimits()
+    stop_settle_s: float = Field(0.0, ge=0, le=3600)
+    stop_grace_s: float = Field(10.0, ge=0, le=3600)
 
     @field_validator("state")
     @classmethod
@@ -283,7 +354,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if finding["type"] == "missing":
         return f"{key}: missing, wanted a value"
     wanted = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "")
-    got = repr(finding["input"])
+    # A message is printed and logged.
+    got = "another value" if "token" in str(path[-1]) else repr(finding["input"])
     shown = got if len(got) <= _MAX_SHOWN else got[: _MAX_SHOWN - 3] + "..."
     return f"{key}: got {shown}, wanted {wanted}"
 

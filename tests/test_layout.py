@@ -19,11 +19,12 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
+    ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
+     "scratch", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
-    ("apps", "pipeline", "deploy", "inbox"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions"),
+    ("apps", "pipeline", "deploy", "standings", "inbox"),
     ("api", "client"),
     ("app",),
     ("cli", "__main__"),
@@ -31,7 +32,7 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip",
+    "metrics", "oip", "pace",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -41,8 +42,9 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket"},
-    "asyncio": {"appliance.api.body"},
+    "socket": {"appliance.client.wire"}
+    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
+    "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {"appliance.store"},

@@ -4,9 +4,11 @@ from typing import Protocol
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
+from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
@@ -20,9 +22,11 @@ class Rooms(Protocol):
     started_at: float
     apps: AppTable
     deployer: Deployer
+    log_ring: LogRing
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
+    readiness: Readiness
     registry: Registry
     scheduler: Scheduler
     store: PredictionStore

@@ -4,12 +4,23 @@ Times are Unix seconds. An error of any status is `{"error": sentence, "code": w
 read the key `error`.
 """
 
-from appliance.api.shapes.apps import Answer, App, Deployed, Timing
+from appliance.api.shapes.apps import (
+    Answer,
+    App,
+    AppDetail,
+    Deployed,
+    Limits,
+    Log,
+    LogLine,
+    Rollback,
+    Timing,
+    Version,
+)
 from appliance.api.shapes.health import Error, Health
 from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
 from appliance.api.shapes.predictions import Page, Prediction
 
 __all__ = [
-    "Answer", "App", "Counts", "Deployed", "Error", "Graph", "Health", "Model", "Models", "Page",
-    "Plan", "Prediction", "Timing",
+    "Answer", "App", "AppDetail", "Counts", "Deployed", "Error", "Graph", "Health", "Limits", "Log",
+    "LogLine", "Model", "Models", "Page", "Plan", "Prediction", "Rollback", "Timing", "Version",
 ]  # fmt: skip

@@ -17,4 +17,27 @@ class Health(BaseModel):
     status: str = "ok"
     version: str
     uptime_s: float
+    memory_bytes: int | None = Field(None, description="resident memory of the service")
     apps: int
+
+
+class Ready(BaseModel):
+    """The box takes work."""
+
+    ready: bool
+
+
+class LogLine(BaseModel):
+    """A record of the log. at: Unix seconds."""
+
+    at: float
+    level: str
+    logger: str
+    text: str
+
+
+class Log(BaseModel):
+    """The last records that fit, newest last. dropped: older ones, no longer kept."""
+
+    lines: list[LogLine]
+    dropped: int

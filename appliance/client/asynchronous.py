@@ -1,0 +1,105 @@
+"""A box for programs with an event loop; each method is the blocking client's."""
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+from appliance.api import shapes
+from appliance.client import routes
+from appliance.client.address import USUAL, Address, Patience
+from appliance.client.async_wire import AsyncStream, AsyncWire
+from appliance.client.following import Following, OnBreak
+from appliance.client.routes import Filters, Watched
+
+
+class AsyncClient:
+    """A connection to one box; use it in an `async with`. Tasks of one loop may share it.
+
+    where: the path of its Unix socket, or http(s)://host:port with the box's token; ca: a file
+    with the certificates that https trusts, None for the system's.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        token: str | None = None,
+        ca: Path | None = None,
+        patience: Patience = USUAL,
+    ) -> None:
+        self._wire = AsyncWire(Address(where, token, ca), patience)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back; streams have ended by then."""
+        await self._wire.close()
+
+    # -- the box -----------------------------------------------------------------------------------
+
+    async def health(self) -> shapes.Health:
+        """Tell how the box is."""
+        return await self._wire.ask(routes.health())
+
+    async def metrics(self) -> str:
+        """Give all counts in Prometheus' text format."""
+        return await self._wire.ask(routes.metrics())
+
+    # -- apps --------------------------------------------------------------------------------------
+
+    async def apps(self) -> list[shapes.App]:
+        """List the apps, by name."""
+        return await self._wire.ask(routes.apps())
+
+    async def deploy(self, name: str, content: bytes) -> shapes.Deployed:
+        """Deploy a .wasm or a .zip bundle; it answers when this returns."""
+        return await self._wire.ask(routes.deploy(name, content))
+
+    async def predict(self, app: str, picture: bytes) -> shapes.Answer:
+        """Show a picture (JPEG, PNG or WebP) to an app."""
+        return await self._wire.ask(routes.predict(app, picture))
+
+    # -- models ------------------------------------------------------------------------------------
+
+    async def models(self) -> shapes.Models:
+        """List the models and the loaded graphs."""
+        return await self._wire.ask(routes.models())
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    async def predictions(self, **filters: Unpack[Filters]) -> shapes.Page:
+        """Give one page of the history, newest first; filters that are None say nothing."""
+        return await self._wire.ask(routes.predictions(filters))
+
+    async def history(self, **filters: Unpack[Filters]) -> AsyncIterator[shapes.Prediction]:
+        """Give all that match, newest first; pages of `limit` are fetched as they are needed."""
+        filters.setdefault("limit", routes.PAGE_ROWS)
+        while True:
+            page = await self.predictions(**filters)
+            for prediction in page.predictions:
+                yield prediction
+            if page.next_before is None:
+                return
+            filters["before"] = page.next_before
+
+    def stream(
+        self, *, after: int | None = None, on_break: OnBreak | None = None,
+        **filters: Unpack[Watched],
+    ) -> AsyncStream:  # fmt: skip
+        """Give predictions as they are made, until closed; a restart of the box is got over.
+
+        after: first what came after this prediction's id; None = what comes from the moment that
+        it is first awaited, or entered by `async with`.
+        on_break: told why, each time that the stream broke and will be resumed.
+        """
+        following = Following(self._wire.patience, random.random, after)
+        return AsyncStream(self._wire, filters, following, on_break)

@@ -1,0 +1,106 @@
+"""A box for programs that wait for each answer."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+from appliance.api import shapes
+from appliance.client import routes
+from appliance.client.address import USUAL, Address, Patience
+from appliance.client.following import Following, OnBreak
+from appliance.client.routes import Filters, Watched
+from appliance.client.wire import Stream, Wire
+
+
+class Client:
+    """A connection to one box; use it in a `with`. Threads may share it.
+
+    where: the path of its Unix socket, or http(s)://host:port with the box's token; ca: a file
+    with the certificates that https trusts, None for the system's.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        token: str | None = None,
+        ca: Path | None = None,
+        patience: Patience = USUAL,
+    ) -> None:
+        self._wire = Wire(Address(where, token, ca), patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back; streams have ended by then."""
+        self._wire.close()
+
+    # -- the box -----------------------------------------------------------------------------------
+
+    def health(self) -> shapes.Health:
+        """Tell how the box is."""
+        return self._wire.ask(routes.health())
+
+    def metrics(self) -> str:
+        """Give all counts in Prometheus' text format."""
+        return self._wire.ask(routes.metrics())
+
+    # -- apps --------------------------------------------------------------------------------------
+
+    def apps(self) -> list[shapes.App]:
+        """List the apps, by name."""
+        return self._wire.ask(routes.apps())
+
+    def deploy(self, name: str, content: bytes) -> shapes.Deployed:
+        """Deploy a .wasm or a .zip bundle; it answers when this returns."""
+        return self._wire.ask(routes.deploy(name, content))
+
+    def predict(self, app: str, picture: bytes) -> shapes.Answer:
+        """Show a picture (JPEG, PNG or WebP) to an app."""
+        return self._wire.ask(routes.predict(app, picture))
+
+    # -- models ------------------------------------------------------------------------------------
+
+    def models(self) -> shapes.Models:
+        """List the models and the loaded graphs."""
+        return self._wire.ask(routes.models())
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    def predictions(self, **filters: Unpack[Filters]) -> shapes.Page:
+        """Give one page of the history, newest first; filters that are None say nothing."""
+        return self._wire.ask(routes.predictions(filters))
+
+    def history(self, **filters: Unpack[Filters]) -> Iterator[shapes.Prediction]:
+        """Give all that match, newest first; pages of `limit` are fetched as they are needed."""
+        filters.setdefault("limit", routes.PAGE_ROWS)
+        while True:
+            page = self.predictions(**filters)
+            yield from page.predictions
+            if page.next_before is None:
+                return
+            filters["before"] = page.next_before
+
+    def stream(
+        self, *, after: int | None = None, on_break: OnBreak | None = None,
+        **filters: Unpack[Watched],
+    ) -> Stream:  # fmt: skip
+        """Give predictions as they are made, until closed; a restart of the box is got over.
+
+        after: first what came after this prediction's id; None = what comes from now on.
+        on_break: told why, each time that the stream broke and will be resumed.
+        """
+        if after is None:
+            # So that even a break right now loses none.
+            after = self._wire.ask(routes.newest())
+        following = Following(self._wire.patience, random.random, after)
+        return Stream(self._wire, filters, following, on_break)

@@ -1,0 +1,184 @@
+"""Every call to a box as data: what is sent, how long to wait, how the answer is read.
+
+Neither client knows a path or a shape; they send a `Call` and hand its answer to `answer_of`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypedDict, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from appliance.api import shapes
+from appliance.client.errors import refusal_of
+from appliance.errors import Unavailable
+
+T = TypeVar("T")
+
+# Of `history`: as many as the box gives at once.
+PAGE_ROWS = 1000
+_NDJSON = {"Accept": "application/x-ndjson"}
+
+
+class Watched(TypedDict, total=False):
+    """Which predictions of a stream. camera: the frame's source.   label: the top one, exactly."""
+
+    app: str | None
+    camera: str | None
+    label: str | None
+    min_score: float | None
+
+
+class Span(Watched, total=False):
+    """Which predictions of the history. since, until: Unix seconds, since <= emitted < until."""
+
+    since: float | None
+    until: float | None
+
+
+class Filters(Span, total=False):
+    """Which predictions, and where to begin. frame: its sequence number in its source.
+
+    before: next_before of the page before.   limit: of one page.
+    """
+
+    frame: int | None
+    before: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request. is_work: it waits for more than what the box has at hand."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    params: Mapping[str, str | int | float] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    files: Mapping[str, bytes] | None = None
+    json: Mapping[str, Any] | None = None
+    is_work: bool = False
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """Give the vendor's arguments for it."""
+        files = None if self.files is None else [
+            ("files", (name, content)) for name, content in self.files.items()
+        ]  # fmt: skip
+        return {
+            "method": self.method, "url": self.path, "params": self.params, "files": files,
+            "headers": self.headers, "content": self.content, "json": self.json,
+        }  # fmt: skip
+
+
+def answer_of(call: Call[T], response: httpx.Response) -> T:
+    """Read an answer whose body is there. Raises: Refused; Unavailable if it is not a box's."""
+    if response.is_success:
+        return call.read(response)
+    raise refusal_of(response)
+
+
+def _read_as(shape: type[T]) -> Callable[[httpx.Response], T]:
+    adapter = TypeAdapter(shape)
+
+    def read(response: httpx.Response) -> T:
+        try:
+            return adapter.validate_json(response.content)
+        except ValidationError as exc:
+            finding = exc.errors(include_url=False, include_input=False)[0]
+            if finding["type"] == "json_invalid":
+                what = f"no JSON (status {response.status_code})"
+            else:
+                where = ".".join(str(part) for part in finding["loc"])
+                what = f"not what was asked for ({where}: {finding['msg']})"
+            raise Unavailable(
+                f"the answer is {what}; is this our socket, and a box of this version?"
+            ) from exc
+
+    return read
+
+
+def _text(response: httpx.Response) -> str:
+    return response.text
+
+
+def _nothing(_: httpx.Response) -> None:
+    return None
+
+
+_health = _read_as(shapes.Health)
+_apps = _read_as(list[shapes.App])
+_deployed = _read_as(shapes.Deployed)
+_answer = _read_as(shapes.Answer)
+_models = _read_as(shapes.Models)
+_page = _read_as(shapes.Page)
+
+
+def _given(filters: Mapping[str, Any]) -> dict[str, str | int | float]:
+    return {key: value for key, value in filters.items() if value is not None}
+
+
+def _at(*names: str) -> str:
+    """Make a path; a name with a slash stays one name."""
+    return "/v1/" + "/".join(quote(name, safe="") for name in names)
+
+
+# -- the box ---------------------------------------------------------------------------------------
+
+
+def health() -> Call[shapes.Health]:
+    return Call("GET", "/healthz", _health)
+
+
+def metrics() -> Call[str]:
+    return Call("GET", "/metrics", _text)
+
+
+# -- apps ------------------------------------------------------------------------------------------
+
+
+def apps() -> Call[list[shapes.App]]:
+    return Call("GET", _at("apps"), _apps)
+
+
+def deploy(name: str, content: bytes) -> Call[shapes.Deployed]:
+    return Call("PUT", _at("apps", name), _deployed, content=content, is_work=True)
+
+
+def predict(app: str, picture: bytes) -> Call[shapes.Answer]:
+    return Call("POST", _at("apps", app, "frames"), _answer, content=picture, is_work=True)
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+def models() -> Call[shapes.Models]:
+    return Call("GET", _at("models"), _models)
+
+
+# -- predictions -----------------------------------------------------------------------------------
+
+
+def predictions(filters: Mapping[str, Any]) -> Call[shapes.Page]:
+    return Call("GET", _at("predictions"), _page, params=_given(filters))
+
+
+def newest() -> Call[int]:
+    """Ask for the id of the newest prediction; 0 if there is none."""
+
+    def read(response: httpx.Response) -> int:
+        found = _page(response).predictions
+        return (found[0].id or 0) if found else 0
+
+    return Call("GET", _at("predictions"), read, params={"limit": 1})
+
+
+def stream(filters: Mapping[str, Any], after: int | None) -> Call[None]:
+    return Call(
+        "GET", _at("predictions", "stream"), _nothing, headers=_NDJSON,
+        params=_given({**filters, "after": after}),
+    )  # fmt: skip
