@@ -7,9 +7,7 @@ symlinks followed. Messages say file, key, got, wanted.
 
 import re
 import tomllib
-from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -22,8 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from appliance.errors import ApplianceError, BadManifest
-from appliance.files import read_bounded, sha256_of_file
+from appliance.errors import BadManifest
 from appliance.preprocess import (
     Color,
     CropFraction,
@@ -35,17 +32,14 @@ from appliance.preprocess import (
     Std,
     Triple,
 )
-from appliance.settings import KIB, MIB, AppLimits, Table, explain
+from appliance.settings import KIB, AppLimits, Table, explain
 from wasi_nn.backend import Device, Encoding, Objective
 from wasi_nn.tensor import Numbering, TensorType
 
 APP_MANIFEST = "app.toml"
 MODEL_MANIFEST = "model.toml"
-# A real manifest has 1-4 KiB; ImageNet's labels have 32 KiB, its 21k variant 500 KiB.
+# A real manifest has 1-4 KiB.
 MAX_MANIFEST_BYTES = 64 * KIB
-_MAX_LABELS_BYTES = 4 * MIB
-_MAX_LABELS = 100_000
-_MAX_LABEL_LENGTH = 256
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
@@ -53,9 +47,9 @@ FRAME_PLACEHOLDER = "{frame}"
 
 __all__ = [
     "APP_MANIFEST", "FRAME_PLACEHOLDER", "MODEL_MANIFEST", "AppInput", "AppManifest", "Color",
-    "InputFormat", "InputSpec", "Layout", "Mode", "ModelFiles", "ModelManifest", "ModelPackage",
-    "NNOptions", "OutputKind", "OutputSpec", "Resize", "load_model_folder", "name_from",
-    "parse_app_manifest", "parse_model_manifest",
+    "InputFormat", "InputSpec", "Instances", "Layout", "Mode", "ModelFiles", "ModelManifest",
+    "NNOptions", "OutputKind", "OutputSpec", "Resize", "name_from", "parse_app_manifest",
+    "parse_model_manifest",
 ]  # fmt: skip
 
 
@@ -67,6 +61,16 @@ class Mode(Enum):
     REACTOR = "reactor"
     STREAM = "stream"
     COMPONENT = "component"
+
+
+class Instances(Enum):
+    """Who shares a reactor's warm instances: all frames, or each source has one to itself.
+
+    A guest that remembers earlier frames, to count or to follow, wants one for each camera.
+    """
+
+    SHARED = "shared"
+    PER_CAMERA = "per-camera"
 
 
 class InputFormat(Enum):
@@ -237,7 +241,8 @@ class AppManifest(Table):
     args: without argv[0]; `{frame}` in one stands for the frame's file.
     models: what the guest calls a model -> its name here; a list means the same name twice.
         None allows every model of the box.
-    cameras: sources whose frames the app gets; None means all, () only what clients push.
+    cameras: sources whose frames the app gets; None means all, () only what clients push. A
+        camera that the operator gave a list of apps feeds those instead.
     limits: only what the file says counts; use `limits_over`.
     """
 
@@ -249,6 +254,7 @@ class AppManifest(Table):
         dict[Annotated[str, Field(min_length=1)], Name] | None, BeforeValidator(_aliases)
     ] = None
     cameras: tuple[Name, ...] | None = None
+    instances: Instances = Instances.SHARED
     limits: AppLimits = AppLimits()
     nn: NNOptions = NNOptions()
     input: AppInput = AppInput()
@@ -297,102 +303,3 @@ def _parse(
         return model.model_validate({**defaults, **values})
     except ValidationError as exc:
         raise BadManifest(f"{file_name}: {explain(exc, model)}") from exc
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPackage:
-    """A model folder that was checked.
-
-    labels: of the first output that names a file, in index order; () if none does.
-    """
-
-    manifest: ModelManifest
-    folder: Path
-    labels: tuple[str, ...]
-
-    def paths(self, files: ModelFiles) -> tuple[Path, ...]:
-        """Give the absolute paths of one encoding, in WASI-NN's order."""
-        return tuple(self.folder / p for p in files.paths)
-
-
-def load_model_folder(
-    folder: Path, *, default_name: str | None = None, is_verified: bool = False
-) -> ModelPackage:
-    """Read and check a model folder; the weights themselves are not read.
-
-    default_name: for a folder without model.toml; its own name else.
-    is_verified: also compare every sha256 that the manifest states (reads all weights).
-    Raises: BadManifest for anything missing, damaged, or outside the folder.
-    """
-    try:
-        if (folder / MODEL_MANIFEST).is_file():
-            path = _inside(folder, MODEL_MANIFEST)
-            text = read_bounded(path, max_bytes=MAX_MANIFEST_BYTES)
-            manifest = parse_model_manifest(text)
-        else:
-            manifest = _default_manifest(folder, default_name or folder.name)
-        for files in manifest.files:
-            _check_files(folder, files, is_verified)
-        named = next((o.labels for o in manifest.outputs if o.labels is not None), None)
-        labels = () if named is None else _read_labels(_inside(folder, named))
-    except BadManifest:
-        raise
-    except ApplianceError as exc:  # from reading: missing, too big, not a regular file
-        raise BadManifest(f"model {folder.name}: {exc}") from exc
-    return ModelPackage(manifest, folder, labels)
-
-
-def _default_manifest(folder: Path, name: str) -> ModelManifest:
-    known = {
-        Encoding.ONNX: ("model.onnx",),
-        Encoding.OPENVINO: ("model.xml", "model.bin"),
-        Encoding.TENSORFLOWLITE: ("model.tflite",),
-    }
-    found = [
-        ModelFiles(encoding=encoding, paths=paths)
-        for encoding, paths in known.items()
-        if all((folder / p).is_file() for p in paths)
-    ]
-    if not found:
-        raise BadManifest(
-            f"model {folder.name}: no model.toml and no model.onnx, model.xml with model.bin, or"
-            " model.tflite; add one of them"
-        )
-    return ModelManifest(name=name_from(name), files=tuple(found))
-
-
-def _check_files(folder: Path, files: ModelFiles, is_verified: bool) -> None:
-    for index, name in enumerate(files.paths):
-        path = _inside(folder, name)
-        if is_verified and files.sha256 and (got := sha256_of_file(path)) != files.sha256[index]:
-            raise BadManifest(
-                f"{MODEL_MANIFEST}: files sha256 of {name}: got {got}, wanted"
-                f" {files.sha256[index]}; copy the file again"
-            )
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise BadManifest(f"{MODEL_MANIFEST}: path {name}: leaves the folder through a symlink")
-    if not path.is_file():
-        raise BadManifest(f"{MODEL_MANIFEST}: path {name}: no such file in the model's folder")
-    return path
-
-
-def _read_labels(path: Path) -> tuple[str, ...]:
-    content = read_bounded(path, max_bytes=_MAX_LABELS_BYTES)
-    try:
-        # Only real line ends: str.splitlines would also split at U+2028 and move every index.
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
-    except UnicodeDecodeError as exc:
-        raise BadManifest(f"{path.name}: not UTF-8 at byte {exc.start}") from exc
-    labels = tuple(line.strip() for line in lines)
-    if len(labels) > _MAX_LABELS:
-        raise BadManifest(f"{path.name}: got {len(labels)} labels, wanted at most {_MAX_LABELS}")
-    longest = max(map(len, labels))
-    if longest > _MAX_LABEL_LENGTH:
-        raise BadManifest(
-            f"{path.name}: got a label of {longest} characters, wanted at most {_MAX_LABEL_LENGTH}"
-        )
-    return labels

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from appliance.errors import ApplianceError, BadManifest
 from appliance.files import read_bounded
-from appliance.manifests import ModelFiles, ModelPackage, load_model_folder
+from appliance.manifests import ModelFiles
+from appliance.modelfolders import ModelPackage, load_model_folder
 from wasi_nn.catalogue import ModelFile, NamedModel
 from wasi_nn.errors import NotFound, RuntimeFailure
 

@@ -22,7 +22,7 @@ LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip"),
+     "preprocess", "metrics", "bundles", "oip", "modelfolders"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions"),
     ("apps", "pipeline", "deploy", "standings", "inbox"),
     ("api", "client"),

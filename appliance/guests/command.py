@@ -49,6 +49,9 @@ class CommandRunner:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def forget(self, source: str) -> None:
+        """See `Runner.forget`: nothing is kept."""
+
     def close(self) -> None:
         """See `Runner.close`: no instance outlives its frame."""
 

@@ -34,6 +34,10 @@ class Runner(Protocol):
         """
         ...
 
+    def forget(self, source: str) -> None:
+        """End what was kept for a source of frames alone; it sends none any more."""
+        ...
+
     def close(self) -> None:
         """End all instances. No run may be under way."""
         ...

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from appliance import shipped
-from appliance.manifests import load_model_folder, parse_app_manifest
+from appliance.manifests import parse_app_manifest
+from appliance.modelfolders import load_model_folder
 
 
 def test_what_we_ship_is_there() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -164,3 +165,34 @@ def test_closing_gives_graphs_back(workshop: Workshop, frame: Frame) -> None:
     runner.close()
     program.keeper.close()
     assert 0 == workshop.backend.open_graphs
+
+
+def of(frame: Frame, source: str) -> Frame:
+    return replace(frame, source=source)
+
+
+def test_each_source_has_an_instance_to_itself_if_asked(workshop: Workshop, frame: Frame) -> None:
+    """A guest that counts counts each camera's frames; a source that ends is forgotten."""
+    program = workshop.program(counting("(i32.const 0)"), 'instances = "per-camera"')
+    runner = ReactorRunner(program, 1)
+    runner.warm_up()
+    said = [runner.run(of(frame, source)).outputs[0] for source in ("door", "gate", "door", "gate")]
+    runner.forget("door")
+    said += [runner.run(of(frame, source)).outputs[0] for source in ("door", "gate")]
+
+    assert [b'{"n":1}', b'{"n":1}', b'{"n":2}', b'{"n":2}', b'{"n":1}', b'{"n":3}'] == said
+    assert "<ReactorRunner guest 2 sources>" == repr(runner)
+    runner.close()
+
+
+def test_sources_that_are_kept_are_bounded(
+    workshop: Workshop, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the bound the one that was used longest ago begins anew."""
+    monkeypatch.setattr("appliance.guests.reactor.MAX_SOURCES", 2)
+    program = workshop.program(counting("(i32.const 0)"), 'instances = "per-camera"')
+    runner = ReactorRunner(program, 1)
+    said = [runner.run(of(frame, source)).outputs[0] for source in ("a", "b", "a", "c", "a", "b")]
+
+    assert [b'{"n":1}', b'{"n":1}', b'{"n":2}', b'{"n":1}', b'{"n":3}', b'{"n":1}'] == said
+    runner.close()
