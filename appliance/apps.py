@@ -16,7 +16,7 @@ from appliance.guests.command import CommandRunner
 from appliance.guests.program import Program
 from appliance.guests.reactor import ReactorRunner
 from appliance.guests.runner import Runner
-from appliance.manifests import Mode
+from appliance.manifests import AppManifest, Mode
 from appliance.pace import LastMinute
 
 
@@ -122,11 +122,37 @@ class AppTable:
         self._lock = threading.Lock()
         self._apps: dict[str, LiveApp] = {}
         self._disabled: set[str] = set()
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have a callback called after every change; it must neither wait nor raise.
+
+        Returns: what to call when nobody wants to know any more.
+        """
+        with self._lock:
+            self._listeners.append(callback)
+
+        def forget() -> None:
+            with self._lock:
+                self._listeners.remove(callback)
+
+        return forget
+
+    def _tell(self) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        for callback in listeners:
+            callback()
 
     def names(self) -> tuple[str, ...]:
         """Names of all live apps, sorted."""
         with self._lock:
             return tuple(sorted(self._apps))
+
+    def manifests(self) -> tuple[AppManifest, ...]:
+        """Give what the live apps' manifests say, by name."""
+        with self._lock:
+            return tuple(app.program.manifest for _, app in sorted(self._apps.items()))
 
     def disabled(self) -> frozenset[str]:
         """Names of the apps that the operator switched off."""
@@ -166,6 +192,7 @@ class AppTable:
             self._disabled.discard(app.name)
         if old is not None:
             old.retire()
+        self._tell()
 
     def disable(self, name: str) -> None:
         """Let nobody answer for a name, and say so to whoever asks; what was live is drained."""
@@ -174,6 +201,7 @@ class AppTable:
             self._disabled.add(name)
         if old is not None:
             old.retire()
+        self._tell()
 
     def remove(self, name: str) -> None:
         """Forget a name; what was live is drained."""
@@ -182,6 +210,7 @@ class AppTable:
             self._disabled.discard(name)
         if old is not None:
             old.retire()
+        self._tell()
 
     def close(self) -> None:
         """Retire all."""

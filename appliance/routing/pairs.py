@@ -1,0 +1,182 @@
+"""One camera shown to one app: a thread that takes the newest frame whenever it is free."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from appliance.cameras.feeds import Feed, Pace, Region, crop
+from appliance.cameras.states import Camera
+from appliance.errors import ApplianceError, Conflict, GuestFailed, NotFound, Unavailable
+from appliance.latencies import Latencies, Stopwatch
+from appliance.pipeline import Pipeline
+from appliance.records import Frame, Prediction
+from wasi_nn.executor import Cancellation
+
+log = logging.getLogger(__name__)
+
+# Between two looks at whether the pair has ended, while its camera sends nothing.
+_LOOK_S = 0.5
+# For the router to hear that the app has gone, before another frame is shown in vain.
+_GONE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an app said about its newest frame.
+
+    captured_s: monotonic.   region: the part of the picture that was shown.
+    """
+
+    app: str
+    sequence: int
+    captured_s: float
+    region: Region | None
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatus:
+    """What became of a camera's frames at an app, since the pair began.
+
+    inferred: answered.   limited: over the pair's rate.   skipped: passed while an older one was
+    under way.   refused: the box was too busy.   failed: by reason.   latency: from capture to
+    stored prediction.   last_error: the last failure's sentence, "" if there was none.
+    """
+
+    camera: str
+    feed: Feed
+    inferred: int
+    limited: int
+    skipped: int
+    refused: int
+    failed: Mapping[str, int]
+    last_error: str
+    latency: Latencies
+
+    def outcomes(self) -> dict[str, int]:
+        """Count frames by what became of them."""
+        failed = {f"failed_{reason}": count for reason, count in self.failed.items()}
+        return {
+            "inferred": self.inferred, "limited": self.limited, "skipped": self.skipped,
+            "refused": self.refused, **failed,
+        }  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Counts:
+    inferred: int = 0
+    limited: int = 0
+    skipped: int = 0
+    refused: int = 0
+    failed: dict[str, int] = field(default_factory=dict)
+    last_error: str = ""
+    latency: Stopwatch = field(default_factory=Stopwatch)
+
+
+class Pair:
+    """Runs between `start` and `end`; `join` waits for the frame under way."""
+
+    def __init__(self, camera: Camera, feed: Feed, pipeline: Pipeline) -> None:
+        self.camera = camera
+        self.feed = feed
+        self._pipeline = pipeline
+        self._pace = Pace(feed.fps)
+        self._ended = threading.Event()
+        self._cancellation = Cancellation()
+        self._lock = threading.Lock()
+        self._counts = _Counts()
+        self._seen: Seen | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"route-{camera.config.name}-{feed.app}", daemon=True
+        )
+
+    def __repr__(self) -> str:
+        return f"<Pair {self.camera.config.name} -> {self.feed.app}>"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """End soon: what waits in a queue is dropped, a guest at work finishes. Does not wait."""
+        self._ended.set()
+        self._cancellation.cancel()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def seen(self) -> Seen | None:
+        """What the app said last; None if it has not yet."""
+        return self._seen
+
+    def status(self) -> PairStatus:
+        """Take a snapshot."""
+        with self._lock:
+            counts = self._counts
+            return PairStatus(
+                self.camera.config.name, self.feed, counts.inferred, counts.limited,
+                counts.skipped, counts.refused, dict(counts.failed), counts.last_error,
+                counts.latency.snapshot(),
+            )  # fmt: skip
+
+    def _run(self) -> None:
+        sequence = -1
+        while not self._ended.is_set():
+            lease = self.camera.wait_newer(sequence, _LOOK_S)
+            if lease is None:
+                continue
+            with lease:
+                missed = lease.frame.sequence - sequence - 1 if sequence >= 0 else 0
+                sequence = lease.frame.sequence
+                is_due = self._pace.is_due(lease.frame.captured_monotonic_s)
+                with self._lock:
+                    self._counts.skipped += missed
+                    self._counts.limited += not is_due
+                if is_due and not self._ended.is_set():
+                    self._show(lease.frame)
+
+    def _show(self, frame: Frame) -> None:
+        """Show a frame to the app; whatever comes of it is counted."""
+        try:
+            shown = crop(frame, self.feed.region_xywh)
+            done = self._pipeline.process(self.feed.app, shown, self._cancellation)
+        except (NotFound, Conflict):
+            # Removed or disabled this moment; the router ends this pair.
+            self._ended.wait(_GONE_S)
+        except ApplianceError as exc:
+            self._count_failure(exc)
+        except Exception:
+            log.exception("frame failed camera=%s app=%s", frame.source, self.feed.app)
+            self._count("internal", "the box failed on this frame; its log has the reason")
+        else:
+            taken_s = time.monotonic() - frame.captured_monotonic_s
+            seen = Seen(
+                self.feed.app, frame.sequence, frame.captured_monotonic_s,
+                self.feed.region_xywh, done.predictions,
+            )  # fmt: skip
+            with self._lock:
+                self._seen = seen
+                self._counts.inferred += 1
+                self._counts.latency.note(taken_s)
+
+    def _count_failure(self, error: ApplianceError) -> None:
+        if self._ended.is_set():
+            # Cancelled, which is nobody's failure.
+            return
+        if isinstance(error, Unavailable):
+            with self._lock:
+                self._counts.refused += 1
+                self._counts.last_error = str(error)
+            return
+        reason = error.reason if isinstance(error, GuestFailed) else error.code
+        self._count(str(reason), str(error))
+
+    def _count(self, reason: str, sentence: str) -> None:
+        with self._lock:
+            self._counts.failed[reason] = self._counts.failed.get(reason, 0) + 1
+            self._counts.last_error = sentence

@@ -1,0 +1,153 @@
+"""All pairs: they begin and end as cameras and apps come, change and go."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from appliance.apps import AppTable
+from appliance.cameras.feeds import Feed
+from appliance.cameras.states import Camera
+from appliance.cameras.urls import Kind
+from appliance.errors import ApplianceError
+from appliance.manifests import AppManifest
+from appliance.pipeline import Pipeline
+from appliance.routing.pairs import Pair, PairStatus, Seen
+
+log = logging.getLogger(__name__)
+
+_Key = tuple[str, str]
+
+
+class Cameras(Protocol):
+    """What the router needs of the table of cameras."""
+
+    def names(self) -> tuple[str, ...]: ...
+    def get(self, name: str) -> Camera: ...
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]: ...
+
+
+def feeds_of(camera: Camera, manifests: Iterable[AppManifest]) -> list[Feed]:
+    """Tell which live apps a camera feeds; the rule is in the package's docstring."""
+    config = camera.config
+    if not config.is_enabled:
+        return []
+    if config.apps is not None:
+        live = {manifest.name for manifest in manifests}
+        return [feed for feed in config.apps if feed.app in live]
+    is_pushed = config.source.kind is Kind.PUSH
+    return [
+        Feed(app=manifest.name)
+        for manifest in manifests
+        if manifest.cameras is None
+        or config.name in manifest.cameras
+        or (is_pushed and not manifest.cameras)
+    ]
+
+
+class Router:
+    """Keeps the pairs that are wanted running; `start` and `stop` it."""
+
+    def __init__(self, cameras: Cameras, apps: AppTable, pipeline: Pipeline) -> None:
+        self._cameras = cameras
+        self._apps = apps
+        self._pipeline = pipeline
+        self._lock = threading.Lock()
+        self._pairs: dict[_Key, Pair] = {}
+        self._ending: list[Pair] = []
+        self._changed = threading.Event()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="router", daemon=True)
+        self._forget: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Begin the pairs there are, and follow what comes."""
+        self._forget = [self._cameras.listen(self._changed.set), self._apps.listen(self._changed.set)]
+        self._changed.set()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all pairs; returns when the frames under way are done."""
+        for forget in self._forget:
+            forget()
+        self._is_stopping = True
+        self._changed.set()
+        self._thread.join()
+        with self._lock:
+            pairs, self._pairs = [*self._pairs.values(), *self._ending], {}
+            self._ending = []
+        for pair in pairs:
+            pair.end()
+        for pair in pairs:
+            pair.join()
+
+    def statuses(self, camera: str | None = None) -> tuple[PairStatus, ...]:
+        """Take a snapshot of every pair, or of one camera's; by camera and app."""
+        return tuple(pair.status() for pair in self._of(camera))
+
+    def seen(self, camera: str) -> tuple[Seen, ...]:
+        """What the apps said last about a camera's frames, by app."""
+        said = (pair.seen() for pair in self._of(camera))
+        return tuple(seen for seen in said if seen is not None)
+
+    def _of(self, camera: str | None) -> list[Pair]:
+        with self._lock:
+            return [
+                pair for key, pair in sorted(self._pairs.items()) if camera in (None, key[0])
+            ]
+
+    def _run(self) -> None:
+        while True:
+            self._changed.wait()
+            self._changed.clear()
+            if self._is_stopping:
+                return
+            try:
+                self._adapt()
+            except Exception:
+                # Our bug; the pairs there are go on, and the next change is another chance.
+                log.exception("routes not adapted")
+
+    def _adapt(self) -> None:
+        """Begin and end what is to be."""
+        wanted = self._wanted()
+        with self._lock:
+            gone = {
+                key: pair for key, pair in self._pairs.items()
+                if key not in wanted or wanted[key] != (pair.camera, pair.feed)
+            }  # fmt: skip
+            for key, pair in gone.items():
+                del self._pairs[key]
+                pair.end()
+            self._ending = [pair for pair in [*self._ending, *gone.values()] if not pair.is_over]
+            begun = []
+            for key, (camera, feed) in wanted.items():
+                if key not in self._pairs:
+                    self._pairs[key] = pair = Pair(camera, feed, self._pipeline)
+                    begun.append(pair)
+        for (camera_name, app), pair in gone.items():
+            log.info("route ended camera=%s app=%s", camera_name, app)
+            if (camera_name, app) not in wanted:
+                self._forget_source(pair.feed.app, camera_name)
+        for pair in begun:
+            pair.start()
+            log.info("route begun camera=%s app=%s", pair.camera.config.name, pair.feed.app)
+
+    def _wanted(self) -> dict[_Key, tuple[Camera, Feed]]:
+        manifests = self._apps.manifests()
+        wanted: dict[_Key, tuple[Camera, Feed]] = {}
+        for name in self._cameras.names():
+            try:
+                camera = self._cameras.get(name)
+            except ApplianceError:
+                continue  # removed this moment, which is a change of its own
+            for feed in feeds_of(camera, manifests):
+                wanted[name, feed.app] = (camera, feed)
+        return wanted
+
+    def _forget_source(self, app: str, camera: str) -> None:
+        try:
+            with self._apps.using(app) as live:
+                live.runner.forget(camera)
+        except ApplianceError:
+            pass  # the app has gone, and its instances with it
