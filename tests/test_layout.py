@@ -22,7 +22,8 @@ LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
+     "cameras"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
     ("app",),
@@ -31,7 +32,7 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip",
+    "metrics", "oip", "cameras.pace", "cameras.urls",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
