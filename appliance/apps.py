@@ -124,25 +124,16 @@ class AppTable:
         self._disabled: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
 
-    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have a callback called after every change; it must neither wait nor raise.
-
-        Returns: what to call when nobody wants to know any more.
-        """
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a listener called after every change; it must neither wait nor raise."""
         with self._lock:
-            self._listeners.append(callback)
-
-        def forget() -> None:
-            with self._lock:
-                self._listeners.remove(callback)
-
-        return forget
+            self._listeners.append(listener)
 
     def _tell(self) -> None:
         with self._lock:
             listeners = list(self._listeners)
-        for callback in listeners:
-            callback()
+        for listener in listeners:
+            listener()
 
     def names(self) -> tuple[str, ...]:
         """Names of all live apps, sorted."""

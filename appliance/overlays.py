@@ -83,7 +83,10 @@ def _drawn(image: Image.Image, overlay: Overlay) -> Image.Image:
 
 
 def _mark(
-    draw: ImageDraw.ImageDraw, marked: Marked, size_wh: tuple[int, int], font: ImageFont.FreeTypeFont
+    draw: ImageDraw.ImageDraw,
+    marked: Marked,
+    size_wh: tuple[int, int],
+    font: ImageFont.FreeTypeFont,
 ) -> None:
     left, top, right, bottom = (
         share * length for share, length in zip(marked.xyxy, size_wh * 2, strict=True)

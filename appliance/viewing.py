@@ -14,8 +14,8 @@ from appliance.cameras.states import Camera, CameraState, CameraStatus
 from appliance.errors import Unavailable
 from appliance.overlays import Marked, Overlay, jpeg_of
 from appliance.records import Frame, Prediction
-from appliance.routing.router import Router, Cameras
 from appliance.routing.pairs import Seen
+from appliance.routing.router import Cameras, Router
 
 log = logging.getLogger(__name__)
 

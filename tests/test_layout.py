@@ -22,9 +22,10 @@ LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip", "modelfolders"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions"),
-    ("apps", "pipeline", "deploy", "standings", "inbox"),
+     "preprocess", "metrics", "bundles", "oip", "modelfolders", "latencies", "overlays"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
+     "cameras"),
+    ("apps", "pipeline", "deploy", "standings", "inbox", "routing", "viewing"),
     ("api", "client"),
     ("app",),
     ("cli", "__main__"),
@@ -32,13 +33,13 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip", "pace",
+    "metrics", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.feeds", "latencies",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning",
+    "appliance.planning", "appliance.routing.pairs", "appliance.routing.router",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},

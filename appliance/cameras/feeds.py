@@ -1,6 +1,6 @@
 """Which apps a camera feeds, and how much of it each gets; pure.
 
-    apps = ["classifier", {app = "doorman", fps = 2, region_xywh = [0.5, 0, 0.5, 1]}]
+apps = ["classifier", {app = "doorman", fps = 2, region_xywh = [0.5, 0, 0.5, 1]}]
 """
 
 from dataclasses import replace
@@ -13,8 +13,6 @@ from appliance.records import Frame
 from appliance.settings import Table
 
 MAX_FPS = 240.0
-# How much earlier than due a frame may come: cameras tremble.
-_EARLY_PERIODS = 0.1
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -69,9 +67,7 @@ def feed_from(value: object) -> object:
     return {"app": value} if isinstance(value, str) else value
 
 
-Feeds = Annotated[
-    tuple[Annotated[Feed, BeforeValidator(feed_from)], ...], Field(max_length=32)
-]
+Feeds = Annotated[tuple[Annotated[Feed, BeforeValidator(feed_from)], ...], Field(max_length=32)]
 
 
 def crop(frame: Frame, region: Region | None) -> Frame:
@@ -81,22 +77,3 @@ def crop(frame: Frame, region: Region | None) -> Frame:
     left, top, right, bottom = region.pixels_xyxy(frame.width, frame.height)
     pixels = frame.pixels[top:bottom, left:right]
     return replace(frame, pixels=pixels, encoded=None, media_type=None)
-
-
-class Pace:
-    """Lets through so many frames a second, by when they were captured.
-
-    By the frames' own times the rate is exact, and none waits for its turn and ages.
-    """
-
-    def __init__(self, fps: float | None) -> None:
-        self._period_s = 0.0 if fps is None else 1.0 / fps
-        self._due_s = 0.0
-
-    def is_due(self, captured_s: float) -> bool:
-        """Tell whether a frame captured then (monotonic) is let through; if so, it counts."""
-        if captured_s + _EARLY_PERIODS * self._period_s < self._due_s:
-            return False
-        is_late = captured_s - self._due_s >= self._period_s
-        self._due_s = (captured_s if is_late else self._due_s) + self._period_s
-        return True

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from appliance.cameras.feeds import Feed, Pace, Region, crop
+from appliance.cameras.feeds import Feed, Region, crop
+from appliance.cameras.pace import Gate
 from appliance.cameras.states import Camera
 from appliance.errors import ApplianceError, Conflict, GuestFailed, NotFound, Unavailable
 from appliance.latencies import Latencies, Stopwatch
@@ -82,7 +83,7 @@ class Pair:
         self.camera = camera
         self.feed = feed
         self._pipeline = pipeline
-        self._pace = Pace(feed.fps)
+        self._gate = Gate(feed.fps)
         self._ended = threading.Event()
         self._cancellation = Cancellation()
         self._lock = threading.Lock()
@@ -133,7 +134,7 @@ class Pair:
             with lease:
                 missed = lease.frame.sequence - sequence - 1 if sequence >= 0 else 0
                 sequence = lease.frame.sequence
-                is_due = self._pace.is_due(lease.frame.captured_monotonic_s)
+                is_due = self._gate.passes(lease.frame.captured_monotonic_s)
                 with self._lock:
                     self._counts.skipped += missed
                     self._counts.limited += not is_due

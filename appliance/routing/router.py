@@ -22,9 +22,9 @@ _Key = tuple[str, str]
 class Cameras(Protocol):
     """What the router needs of the table of cameras."""
 
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> list[str]: ...
     def get(self, name: str) -> Camera: ...
-    def listen(self, callback: Callable[[], None]) -> Callable[[], None]: ...
+    def listen(self, listener: Callable[[str, Camera | None], None]) -> None: ...
 
 
 def feeds_of(camera: Camera, manifests: Iterable[AppManifest]) -> list[Feed]:
@@ -58,18 +58,16 @@ class Router:
         self._changed = threading.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="router", daemon=True)
-        self._forget: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin the pairs there are, and follow what comes."""
-        self._forget = [self._cameras.listen(self._changed.set), self._apps.listen(self._changed.set)]
+        self._cameras.listen(lambda *_: self._changed.set())
+        self._apps.listen(self._changed.set)
         self._changed.set()
         self._thread.start()
 
     def stop(self) -> None:
         """End all pairs; returns when the frames under way are done."""
-        for forget in self._forget:
-            forget()
         self._is_stopping = True
         self._changed.set()
         self._thread.join()
@@ -92,9 +90,7 @@ class Router:
 
     def _of(self, camera: str | None) -> list[Pair]:
         with self._lock:
-            return [
-                pair for key, pair in sorted(self._pairs.items()) if camera in (None, key[0])
-            ]
+            return [pair for key, pair in sorted(self._pairs.items()) if camera in (None, key[0])]
 
     def _run(self) -> None:
         while True:
