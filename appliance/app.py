@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from appliance.apps import AppTable
+from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
 from appliance.files import make_dirs
 from appliance.guests.aot import AotCache
@@ -28,11 +29,13 @@ from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
 from appliance.readiness import Readiness
+from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
 from appliance.settings import Settings
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.viewing import Viewing
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
 from wasi_nn.registry import Registry
@@ -67,6 +70,9 @@ class Box:
         self.store = PredictionStore(settings.predictions_db)
         self.apps = AppTable()
         self.pipeline = Pipeline(self.apps, self.store)
+        self.cameras = CameraTable(settings.state)
+        self.router = Router(self.cameras, self.apps, self.pipeline)
+        self.viewing = Viewing(self.cameras, self.router)
         self._scratch = Scratch(settings.state)
         self.deployer = Deployer(
             settings.apps,
@@ -107,6 +113,11 @@ class Box:
             self._keeper.start()
             starting.callback(self._keeper.join)
             starting.callback(self._stopping.set)
+            # Before the router, so that it hears of each; a camera without a router just shows.
+            self.cameras.start()
+            starting.callback(self.cameras.stop)
+            self.router.start()
+            starting.callback(self.router.stop)
             # Last to start and first to stop: it deploys, so everything else must be there.
             self._inbox.start()
             starting.callback(self._inbox.stop)

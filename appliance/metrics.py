@@ -8,6 +8,7 @@
     nv_inference_pending_request_count{device}           queued now
     edge_graph_loads_total{outcome}                      loaded, cached, failed
     edge_app_frames_total{app,outcome}                   answered, or why not
+    edge_camera_..., edge_frame_to_prediction_seconds    see `camerametrics`
 
 Read from snapshots when asked; nothing is counted twice and nothing runs in between. Labels are
 names that the operator gave, so their number is bounded.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from appliance.camerametrics import CameraCounts, families
 from appliance.lanestats import GraphStatistics, LaneStatistics
 from wasi_nn.registry import RegistryStatistics
 
@@ -42,6 +44,7 @@ class Snapshot:
     lanes: tuple[LaneStatistics, ...]
     registry: RegistryStatistics
     apps: tuple[AppCounts, ...]
+    cameras: tuple[CameraCounts, ...] = ()
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -79,6 +82,7 @@ class _Shown:
             for outcome, count in app.outcomes.items():
                 frames.add_metric((app.name, outcome), count)
         yield frames
+        yield from families(self._snapshot.cameras)
 
     def _models(self) -> Iterable[Metric]:
         figures = {

@@ -26,6 +26,8 @@ _REUSE_S = 0.5
 # A frame older than this is not passed off as what the camera sees now.
 _OLD_S = 3.0
 _KEPT_LOOKS = 32
+# Each costs up to a picture's encoding, 5 to 10 ms at 1280x720, for each frame it sees.
+MAX_VIEWERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class _Slot:
 
 
 class Viewing:
-    """Makes pictures for any number of viewers; thread-safe."""
+    """Makes pictures for all viewers; thread-safe. seats: those who look without end."""
 
     def __init__(
         self, cameras: Cameras, router: Router, clock: Callable[[], float] = time.monotonic
@@ -66,6 +68,7 @@ class Viewing:
         self._cameras = cameras
         self._router = router
         self._clock = clock
+        self.seats = Seats(MAX_VIEWERS, "viewers")
         self._lock = threading.Lock()
         self._slots: OrderedDict[tuple[str, Look], _Slot] = OrderedDict()
 

@@ -20,9 +20,10 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "pace"),
+     "scratch", "pace", "seats"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip", "modelfolders", "latencies", "overlays"),
+     "preprocess", "metrics", "bundles", "oip", "modelfolders", "latencies", "overlays",
+     "uploads", "camerametrics"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
      "cameras"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "routing", "viewing"),
@@ -34,6 +35,7 @@ LEVELS = (
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
     "metrics", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.feeds", "latencies",
+    "uploads", "overlays", "camerametrics",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -45,7 +47,7 @@ HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
     "socket": {"appliance.client.wire"}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
-    "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
+    "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "viewers")},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {"appliance.store"},

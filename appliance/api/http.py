@@ -16,7 +16,17 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from appliance.api import apps, appstate, logs, metrics, models, predictions
+from appliance.api import (
+    apps,
+    appstate,
+    cameras,
+    logs,
+    metrics,
+    models,
+    predictions,
+    pushing,
+    viewers,
+)
 from appliance.api.refusals import Refusal, retry_after
 from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
@@ -53,6 +63,9 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
     api.include_router(metrics.router)
     api.include_router(predictions.router)
     api.include_router(logs.router)
+    api.include_router(cameras.router)
+    api.include_router(pushing.router)
+    api.include_router(viewers.router)
 
     @api.get("/healthz", tags=["health"])
     async def health() -> Health:

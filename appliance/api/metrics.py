@@ -1,10 +1,14 @@
 """`/metrics` over the socket, as Prometheus reads it."""
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from appliance.api.body import TheBox
 from appliance.api.rooms import Rooms
+from appliance.camerametrics import AppFrames, CameraCounts
+from appliance.cameras.states import CameraState
 from appliance.lanestats import GraphStatistics
 from appliance.metrics import MEDIA_TYPE, AppCounts, Snapshot, render
 
@@ -29,7 +33,9 @@ def _snapshot(box: Rooms) -> Snapshot:
             name, _, version = info.name.partition(":")
             labels = (name, version) if name else _UNNAMED
             graphs[labels] = (*graphs.get(labels, ()), counts)
-    return Snapshot(graphs, box.scheduler.statistics(), registry, tuple(_apps(box)))
+    return Snapshot(
+        graphs, box.scheduler.statistics(), registry, tuple(_apps(box)), tuple(_cameras(box))
+    )
 
 
 def _apps(box: Rooms) -> list[AppCounts]:
@@ -40,3 +46,23 @@ def _apps(box: Rooms) -> list[AppCounts]:
         answered = counts.frames - sum(counts.failures.values())
         apps.append(AppCounts(name, {"answered": answered, **counts.failures}))
     return apps
+
+
+def _cameras(box: Rooms) -> Iterator[CameraCounts]:
+    pairs = box.router.statuses()
+    for status in box.cameras.statuses():
+        yield CameraCounts(
+            name=status.name,
+            state=status.state,
+            states=tuple(CameraState),
+            captured=status.frames,
+            dropped=status.dropped,
+            reconnects=status.reconnects,
+            restarts=status.restarts,
+            last_frame_age_s=status.last_frame_age_s,
+            apps=tuple(
+                AppFrames(pair.feed.app, pair.outcomes(), pair.latency)
+                for pair in pairs
+                if pair.camera == status.name
+            ),
+        )

@@ -3,15 +3,18 @@
 from typing import Protocol
 
 from appliance.apps import AppTable
+from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
 from appliance.readiness import Readiness
+from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
+from appliance.viewing import Viewing
 from wasi_nn.registry import Registry
 
 
@@ -21,6 +24,7 @@ class Rooms(Protocol):
     settings: Settings
     started_at: float
     apps: AppTable
+    cameras: CameraTable
     deployer: Deployer
     log_ring: LogRing
     models: ModelRepository
@@ -28,5 +32,7 @@ class Rooms(Protocol):
     plans: PlanBook
     readiness: Readiness
     registry: Registry
+    router: Router
     scheduler: Scheduler
     store: PredictionStore
+    viewing: Viewing

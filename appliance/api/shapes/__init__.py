@@ -16,11 +16,26 @@ from appliance.api.shapes.apps import (
     Timing,
     Version,
 )
+from appliance.api.shapes.cameras import (
+    Camera,
+    CameraDetail,
+    Cameras,
+    CameraSettings,
+    Device,
+    Devices,
+    Feed,
+    NewCamera,
+    Pushed,
+    Region,
+    Route,
+)
 from appliance.api.shapes.health import Error, Health
 from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
 from appliance.api.shapes.predictions import Page, Prediction
 
 __all__ = [
-    "Answer", "App", "AppDetail", "Counts", "Deployed", "Error", "Graph", "Health", "Limits", "Log",
-    "LogLine", "Model", "Models", "Page", "Plan", "Prediction", "Rollback", "Timing", "Version",
+    "Answer", "App", "AppDetail", "Camera", "CameraDetail", "CameraSettings", "Cameras", "Counts",
+    "Deployed", "Device", "Devices", "Error", "Feed", "Graph", "Health", "Limits", "Log", "LogLine",
+    "Model", "Models", "NewCamera", "Page", "Plan", "Prediction", "Pushed", "Region", "Rollback",
+    "Route", "Timing", "Version",
 ]  # fmt: skip
