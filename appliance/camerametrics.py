@@ -1,6 +1,6 @@
 """What the box counts of cameras and their frames, as Prometheus reads it.
 
-    edge_camera_frames_total{camera,outcome}         captured; dropped_REASON: never shown to anybody
+    edge_camera_frames_total{camera,outcome}         captured; of these dropped_REASON
     edge_camera_app_frames_total{camera,app,outcome} inferred, limited, skipped, refused, failed_...
     edge_frame_to_prediction_seconds{camera,app}     histogram: from capture to stored prediction
     edge_camera_reconnects_total, edge_camera_restarts_total{camera}

@@ -24,6 +24,8 @@ _START = b"\xff\xd8\xff"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _START_OF_IMAGE, _END_OF_IMAGE, _TEMPORARY = 0xD8, 0xD9, 0x01
 _MAX_BOUNDARY = 200
+# The smallest JPEG there can be has 107.
+_MIN_JPEG_BYTES = 100
 
 # None stands for a picture that was too big.
 Picture = bytes | None
@@ -107,8 +109,11 @@ class Mjpeg:
         self._bytes += chunk
         while self._begin():
             end = self._end()
-            if end:
+            if end >= _MIN_JPEG_BYTES:
+                self._garbage = 0
                 yield self._cut(end)
+            elif end:
+                self._garbage += len(self._cut(end))
             elif len(self._bytes) > self._max_bytes:
                 self._cut(len(self._bytes))
                 yield None
@@ -135,7 +140,6 @@ class Mjpeg:
             )
         if start < 0:
             return False
-        self._garbage = 0
         self._at = 2
         return True
 

@@ -16,6 +16,7 @@ from appliance.overlays import Marked, Overlay, jpeg_of
 from appliance.records import Frame, Prediction
 from appliance.routing.pairs import Seen
 from appliance.routing.router import Cameras, Router
+from appliance.seats import Seats
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from appliance.api import shapes
 from appliance.api.body import TheBox, read_body
 from appliance.api.rooms import Rooms
+from appliance.api.shapes.shape import Shape
 from appliance.cameras.config import CameraConfig
 from appliance.cameras.discover import discover
 from appliance.cameras.states import Camera, CameraStatus
@@ -33,7 +34,7 @@ Width = Annotated[
 ]
 
 
-def _json_of(shape: type[shapes.Shape]) -> dict[str, Any]:
+def _json_of(shape: type[Shape]) -> dict[str, Any]:
     """Describe a JSON body for the OpenAPI page; it is read under a limit by ourselves."""
     schema = {"$ref": f"#/components/schemas/{shape.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
