@@ -26,6 +26,7 @@ router = APIRouter(prefix="/v1/cameras", tags=["cameras"])
 # A path of its own below /v1/cameras, so no camera's name.
 _RESERVED = "discover"
 _MAX_BODY_BYTES = 64 * 1024
+_SETTLE_S = 1.0
 
 Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
 Labels = Annotated[bool, Query(description="draw in what the apps said last")]
@@ -160,6 +161,8 @@ def _camera(box: Rooms, camera: Camera) -> shapes.Camera:
 
 
 def _detail(box: Rooms, camera: Camera) -> shapes.CameraDetail:
+    # Else the answer to a change would not know the apps that it feeds.
+    box.router.settle(_SETTLE_S)
     pairs = box.router.statuses(camera.config.name)
     return shapes.CameraDetail(
         **_status(camera, camera.status(), pairs),

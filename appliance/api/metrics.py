@@ -56,7 +56,7 @@ def _cameras(box: Rooms) -> Iterator[CameraCounts]:
             state=status.state,
             states=tuple(CameraState),
             captured=status.frames,
-            dropped=status.dropped,
+            dropped={str(reason): count for reason, count in status.dropped.items()},
             reconnects=status.reconnects,
             restarts=status.restarts,
             last_frame_age_s=status.last_frame_age_s,

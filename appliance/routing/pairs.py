@@ -18,7 +18,7 @@ from wasi_nn.executor import Cancellation
 log = logging.getLogger(__name__)
 
 # Between two looks at whether the pair has ended, while its camera sends nothing.
-_LOOK_S = 0.5
+_LOOK_S = 0.2
 # For the router to hear that the app has gone, before another frame is shown in vain.
 _GONE_S = 0.05
 

@@ -55,21 +55,24 @@ class Router:
         self._lock = threading.Lock()
         self._pairs: dict[_Key, Pair] = {}
         self._ending: list[Pair] = []
-        self._changed = threading.Event()
+        self._changed = threading.Condition()
+        # Changes told, and how many of them the pairs there are answer to.
+        self._told = self._answered = 0
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="router", daemon=True)
 
     def start(self) -> None:
         """Begin the pairs there are, and follow what comes."""
-        self._cameras.listen(lambda *_: self._changed.set())
-        self._apps.listen(self._changed.set)
-        self._changed.set()
+        self._cameras.listen(lambda *_: self._note())
+        self._apps.listen(self._note)
+        self._note()
         self._thread.start()
 
     def stop(self) -> None:
         """End all pairs; returns when the frames under way are done."""
-        self._is_stopping = True
-        self._changed.set()
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
         self._thread.join()
         with self._lock:
             pairs, self._pairs = [*self._pairs.values(), *self._ending], {}
@@ -78,6 +81,14 @@ class Router:
             pair.end()
         for pair in pairs:
             pair.join()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until the pairs answer to every change so far. Returns: whether they do."""
+        with self._changed:
+            told = self._told
+            return self._changed.wait_for(
+                lambda: self._answered >= told or self._is_stopping, timeout_s
+            )
 
     def statuses(self, camera: str | None = None) -> tuple[PairStatus, ...]:
         """Take a snapshot of every pair, or of one camera's; by camera and app."""
@@ -92,10 +103,16 @@ class Router:
         with self._lock:
             return [pair for key, pair in sorted(self._pairs.items()) if camera in (None, key[0])]
 
+    def _note(self) -> None:
+        with self._changed:
+            self._told += 1
+            self._changed.notify_all()
+
     def _run(self) -> None:
         while True:
-            self._changed.wait()
-            self._changed.clear()
+            with self._changed:
+                self._changed.wait_for(lambda: self._told > self._answered or self._is_stopping)
+                told = self._told
             if self._is_stopping:
                 return
             try:
@@ -103,6 +120,9 @@ class Router:
             except Exception:
                 # Our bug; the pairs there are go on, and the next change is another chance.
                 log.exception("routes not adapted")
+            with self._changed:
+                self._answered = told
+                self._changed.notify_all()
 
     def _adapt(self) -> None:
         """Begin and end what is to be."""

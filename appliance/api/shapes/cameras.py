@@ -133,3 +133,17 @@ class Format(Shape):
     width: int
     height: int
     fps: tuple[float, ...]
+
+
+class Device(Shape):
+    """A capture device of this machine. url: for `cameras add`, the same after a reboot."""
+
+    name: str
+    url: str
+    formats: tuple[Format, ...]
+
+
+class Devices(Shape):
+    """What could be added as a camera."""
+
+    devices: tuple[Device, ...]
