@@ -32,22 +32,31 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip", "cameras.pace", "cameras.urls",
+    "metrics", "oip", "cameras.pace", "cameras.urls", "cameras.motion",
+    "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning",
+    "appliance.planning", "appliance.cameras.camera", "appliance.cameras.table",
+    "appliance.cameras.worker",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket"},
+    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.cameras.process"},
+    "socket": {"appliance.api.socket", "appliance.cameras.decoder"},
     "asyncio": {"appliance.api.body"},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {"appliance.store"},
-    "signal": {"appliance.cli.demo", "appliance.cli.serve"},
+    "signal": {
+        "appliance.cli.demo",
+        "appliance.cli.serve",
+        "appliance.cameras.process",
+        "appliance.cameras.synthetic",
+        "appliance.cameras.worker",
+    },
+    "av": {"appliance.cameras.decoder", "appliance.cameras.scaling", "appliance.cameras.shots"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},
