@@ -34,24 +34,33 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.feeds", "latencies",
-    "uploads", "overlays", "camerametrics",
+    "metrics", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.motion",
+    "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config", "cameras.feeds",
+    "latencies", "uploads", "overlays", "camerametrics",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning", "appliance.routing.pairs", "appliance.routing.router",
+    "appliance.planning", "appliance.cameras.camera", "appliance.cameras.table",
+    "appliance.cameras.worker", "appliance.routing.pairs", "appliance.routing.router",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.client.wire"}
+    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.cameras.process"},
+    "socket": {"appliance.client.wire", "appliance.cameras.decoder"}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "viewers")},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {"appliance.store"},
-    "signal": {"appliance.cli.demo", "appliance.cli.serve"},
+    "signal": {
+        "appliance.cli.demo",
+        "appliance.cli.serve",
+        "appliance.cameras.process",
+        "appliance.cameras.synthetic",
+        "appliance.cameras.worker",
+    },
+    "av": {"appliance.cameras.decoder", "appliance.cameras.scaling", "appliance.cameras.shots"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

@@ -1,0 +1,115 @@
+"""The worker's loop: from a source's pictures to frames in the ring, as little work as possible.
+
+Order, cheapest first: rate, motion, number, slot, scale and convert. A frame that passed the rate
+has a number, so that a gap in the numbers is a frame that was dropped.
+"""
+
+import threading
+import time
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.cameras.motion import MotionState
+from appliance.cameras.pace import Gate
+from appliance.cameras.ring import RingWriter, Token
+from appliance.cameras.scaling import Scaler, fit_wh
+from appliance.cameras.shots import Shot, ShotSource, Tally
+from appliance.cameras.wire import Counts, Job, Report
+
+REPORT_EVERY_S = 0.25
+# A film that is so late (a slow decoder, a stream that paused) goes on from here instead of
+# running to catch up.
+_LATE_S = 0.5
+# Every so many rows go into a frame's digest: a 720p frame is 0.3 ms instead of 2.5.
+_DIGEST_ROWS = 8
+
+
+def digest_of(pixels: NDArray[np.uint8]) -> int:
+    """Tell frames of equal bytes by a sample of their rows. pixels: uint8 (H, W, 3)."""
+    return zlib.crc32(np.ascontiguousarray(pixels[::_DIGEST_ROWS]).data)
+
+
+class Capture:
+    """What one worker does with its source.
+
+    stop: ends it between two frames, and its waiting.   report: sends a line up.
+    """
+
+    def __init__(
+        self, job: Job, tally: Tally, report: Callable[[Report], None], stop: threading.Event
+    ) -> None:
+        self._job = job
+        self._tally = tally
+        self._report = report
+        self._stop = stop
+        self._writer = RingWriter(job.ends)
+        self._scaler = Scaler()
+        self._gate = Gate(job.fps)
+        self._motion = None if job.motion is None else MotionState(job.motion)
+        self._sequence = job.first_sequence
+        self._reported_at = 0.0
+        self._realtime = job.source.is_on("realtime", default=job.realtime)
+
+    def run(self, source: ShotSource) -> bool:
+        """Take a source's pictures until it ends or `stop`. Returns: whether it had any."""
+        starts_at: float | None = None
+        before = self._tally.decoded
+        for shot in source.shots():
+            if self._stop.is_set():
+                return True
+            self._tally.decoded += 1
+            if shot.media_s is not None and self._realtime:
+                now = time.monotonic()
+                starts_at = now - shot.media_s if starts_at is None else starts_at
+                late_s = now - (starts_at + shot.media_s)
+                if late_s > _LATE_S:
+                    starts_at += late_s
+                elif late_s < 0 and self._stop.wait(-late_s):
+                    return True
+            self._take(shot)
+            self.report_counts(is_due=False)
+        return self._tally.decoded > before
+
+    def report_counts(self, *, is_due: bool) -> None:
+        """Send the counts, at most every quarter of a second unless it is due."""
+        now = time.monotonic()
+        if is_due or now - self._reported_at >= REPORT_EVERY_S:
+            self._reported_at = now
+            tally = self._tally
+            self._report(
+                Counts(
+                    tally.decoded, tally.rate, tally.corrupt, tally.motion,
+                    self._writer.overwritten, tally.busy,
+                )
+            )  # fmt: skip
+
+    def _take(self, shot: Shot) -> None:
+        # At decode: the picture is here now, whatever follows takes its time.
+        monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        now = monotonic_ns / 1e9
+        if not shot.is_chosen and not self._gate.passes(
+            now if shot.media_s is None else shot.media_s
+        ):
+            self._tally.rate += 1
+            return
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        picture = shot.picture
+        if self._motion is not None and not self._motion.passes(self._scaler.luma(picture), now):
+            self._tally.motion += 1
+            return
+        width, height = fit_wh(
+            picture.width, picture.height,
+            size_wh=self._job.size_wh, max_pixels=self._job.max_pixels,
+        )  # fmt: skip
+        slot = self._writer.slot(width, height)
+        if slot is None:
+            self._tally.busy += 1
+            return
+        self._scaler.write_rgb(picture, slot)
+        digest = digest_of(slot)
+        self._writer.publish(
+            lambda number: Token(number, sequence, wall_ns, monotonic_ns, width, height, digest)
+        )
