@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.cameras.feeds import Feed, Region, crop
 from appliance.cameras.pace import Gate
@@ -65,6 +65,12 @@ class PairStatus:
         }  # fmt: skip
 
 
+def kept_of(frame: Frame, region: Region | None) -> Frame:
+    """Copy what is shown, so that the frame can be given back."""
+    shown = crop(frame, region)
+    return replace(shown, pixels=shown.pixels.copy())
+
+
 @dataclass(slots=True)
 class _Counts:
     inferred: int = 0
@@ -77,13 +83,18 @@ class _Counts:
 
 
 class Pair:
-    """Runs between `start` and `end`; `join` waits for the frame under way."""
+    """Runs between `start` and `end`; `join` waits for the frame under way.
+
+    is_crowded: the camera feeds so many apps that each works on a copy: with frames on loan, slow
+    apps together could hold all of the camera's memory, and the fast ones would see nothing.
+    """
 
     def __init__(self, camera: Camera, feed: Feed, pipeline: Pipeline) -> None:
         self.camera = camera
         self.feed = feed
         self._pipeline = pipeline
         self._gate = Gate(feed.fps)
+        self.is_crowded = False
         self._ended = threading.Event()
         self._cancellation = Cancellation()
         self._lock = threading.Lock()
@@ -131,21 +142,24 @@ class Pair:
             lease = self.camera.wait_newer(sequence, _LOOK_S)
             if lease is None:
                 continue
+            missed = lease.frame.sequence - sequence - 1 if sequence >= 0 else 0
+            sequence = lease.frame.sequence
+            is_due = self._gate.passes(lease.frame.captured_monotonic_s)
+            with self._lock:
+                self._counts.skipped += missed
+                self._counts.limited += not is_due
             with lease:
-                missed = lease.frame.sequence - sequence - 1 if sequence >= 0 else 0
-                sequence = lease.frame.sequence
-                is_due = self._gate.passes(lease.frame.captured_monotonic_s)
-                with self._lock:
-                    self._counts.skipped += missed
-                    self._counts.limited += not is_due
-                if is_due and not self._ended.is_set():
-                    self._show(lease.frame)
+                if is_due and not self.is_crowded and not self._ended.is_set():
+                    self._show(crop(lease.frame, self.feed.region_xywh))
+                    continue
+                kept = kept_of(lease.frame, self.feed.region_xywh) if is_due else None
+            if kept is not None and not self._ended.is_set():
+                self._show(kept)
 
     def _show(self, frame: Frame) -> None:
         """Show a frame to the app; whatever comes of it is counted."""
         try:
-            shown = crop(frame, self.feed.region_xywh)
-            done = self._pipeline.process(self.feed.app, shown, self._cancellation)
+            done = self._pipeline.process(self.feed.app, frame, self._cancellation)
         except (NotFound, Conflict):
             # Removed or disabled this moment; the router ends this pair.
             self._ended.wait(_GONE_S)

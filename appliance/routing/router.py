@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -15,6 +16,10 @@ from appliance.pipeline import Pipeline
 from appliance.routing.pairs import Pair, PairStatus, Seen
 
 log = logging.getLogger(__name__)
+
+# Apps that may hold a frame of a camera each: it has four places, of which one is the newest's and
+# one is written to. Copying 1280x720 costs about 0.5 ms.
+_MAX_ON_LOAN = 2
 
 _Key = tuple[str, str]
 
@@ -141,6 +146,9 @@ class Router:
                 if key not in self._pairs:
                     self._pairs[key] = pair = Pair(camera, feed, self._pipeline)
                     begun.append(pair)
+            crowds = Counter(camera for camera, _ in self._pairs)
+            for (camera_name, _), pair in self._pairs.items():
+                pair.is_crowded = crowds[camera_name] > _MAX_ON_LOAN
         for (camera_name, app), pair in gone.items():
             log.info("route ended camera=%s app=%s", camera_name, app)
             if (camera_name, app) not in wanted:

@@ -274,6 +274,20 @@ def _push_on(line: RoutingLine, camera: str, stop: threading.Event) -> None:
         line.push(camera)
 
 
+def test_slow_apps_do_not_hold_a_cameras_memory(line: RoutingLine, gate: Gate) -> None:
+    """Where many apps look, frames are given back before they are shown."""
+    line.add("door")
+    for name in ("a", "b", "c"):
+        line.deploy(name, guests.computing("tiny", name))
+    assert 3 == len(line.pairs())
+    line.push("door")
+    for _ in range(3):
+        assert gate.arrived.acquire(timeout=WAIT_S)
+    kept = line.cameras.get("door")._newest._kept
+
+    assert 0 == kept.leases
+
+
 def test_a_stopped_router_leaves_no_thread(line: RoutingLine) -> None:
     """Every thread is joined."""
     line.add("door")
