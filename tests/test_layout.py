@@ -24,8 +24,8 @@ LEVELS = (
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "oip", "modelfolders", "latencies", "overlays",
      "uploads", "camerametrics"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
-     "cameras"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests", "store",
+     "versions", "cameras"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "routing", "viewing"),
     ("api", "client"),
     ("app",),
@@ -42,13 +42,20 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning", "appliance.cameras.camera", "appliance.cameras.table",
-    "appliance.cameras.worker", "appliance.routing.pairs", "appliance.routing.router",
+    "appliance.planning", "appliance.isolation.worker", "appliance.cameras.camera",
+    "appliance.cameras.table", "appliance.cameras.worker", "appliance.routing.pairs",
+    "appliance.routing.router",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.cameras.process"},
+    "subprocess": {
+        "appliance.guests.aot",
+        "appliance.cli.demo",
+        "appliance.isolation.process",
+        "appliance.cameras.process",
+    },
     "socket": {"appliance.client.wire", "appliance.cameras.decoder"}
-    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
+    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "viewers")},
     "multiprocessing": set(),
     "concurrent": set(),
@@ -56,6 +63,7 @@ HOLDERS = {
     "signal": {
         "appliance.cli.demo",
         "appliance.cli.serve",
+        "appliance.isolation.worker",
         "appliance.cameras.process",
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",
