@@ -18,6 +18,7 @@ from starlette.routing import Match
 
 from appliance.api import apps, appstate, logs, metrics, models, predictions
 from appliance.api.refusals import Refusal, retry_after
+from appliance.api.resident import resident_bytes
 from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
 from appliance.api.shapes.health import Ready
@@ -61,6 +62,7 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
             version=api.version,
             uptime_s=round(now() - box.started_at, 3),
             apps=len(box.apps.names()),
+            memory_bytes=resident_bytes(),
         )
 
     @api.get("/readyz", tags=["health"])

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from appliance.api.shapes import Prediction
-from appliance.cli.options import Json, State, connect, console, print_json
+from appliance.cli.options import Json, State, connect, console, print_json, printable
 from appliance.cli.watching import Outage
 from appliance.client import Client, Event, Lost
 from appliance.client.routes import PAGE_ROWS, Filters, Watched
@@ -133,7 +133,9 @@ def _print_event(event: Event, as_json: bool) -> None:
     else:
         what = event.label if event.label is not None else str(event.data.get("text", "-"))
         when = _local(event.captured_at, "%H:%M:%S")
-        typer.echo(f"{when}  {event.app}  {event.source}  {what}  {_score(event)}".rstrip())
+        typer.echo(
+            f"{when}  {event.app}  {event.source}  {printable(what)}  {_score(event)}".rstrip()
+        )
 
 
 def _local(unix_s: float, form: str) -> str:

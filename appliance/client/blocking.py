@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from appliance.api import shapes
+from appliance.api.shapes.health import Log as BoxLog
 from appliance.client import routes
 from appliance.client.address import USUAL, Address, Patience
 from appliance.client.following import Following, OnBreak
@@ -50,6 +51,17 @@ class Client:
         """Tell how the box is."""
         return self._wire.ask(routes.health())
 
+    def ready(self) -> bool:
+        """Tell that the box takes work. Raises: Refused (503) while it starts or stops."""
+        return self._wire.ask(routes.ready()).ready
+
+    def logs(self, lines: int = 100, level: str = "debug", app: str | None = None) -> BoxLog:
+        """Give the last lines of the box's own log, newest last.
+
+        level: the least to show.   app: only what names this app.
+        """
+        return self._wire.ask(routes.logs(lines, level, app))
+
     def metrics(self) -> str:
         """Give all counts in Prometheus' text format."""
         return self._wire.ask(routes.metrics())
@@ -59,6 +71,30 @@ class Client:
     def apps(self) -> list[shapes.App]:
         """List the apps, by name."""
         return self._wire.ask(routes.apps())
+
+    def app(self, name: str) -> shapes.AppDetail:
+        """Say all about one app: state, limits, versions, and what became of its frames."""
+        return self._wire.ask(routes.app(name))
+
+    def app_log(self, name: str, lines: int = 100, level: str = "debug") -> shapes.Log:
+        """Give the end of an app's log, newest last. level: the least to show."""
+        return self._wire.ask(routes.app_log(name, lines, level))
+
+    def rollback(self, name: str, version: str | None = None) -> shapes.Deployed:
+        """Let an earlier version answer; without one, that which did before the current one."""
+        return self._wire.ask(routes.rollback(name, version))
+
+    def enable(self, name: str) -> shapes.App:
+        """Let a disabled app answer again."""
+        return self._wire.ask(routes.enable(name))
+
+    def disable(self, name: str) -> shapes.App:
+        """Let an app answer nothing, restarts included, until it is enabled or deployed."""
+        return self._wire.ask(routes.disable(name))
+
+    def delete_app(self, name: str) -> None:
+        """Forget an app and its versions; its predictions stay in the history."""
+        self._wire.ask(routes.delete_app(name))
 
     def deploy(self, name: str, content: bytes) -> shapes.Deployed:
         """Deploy a .wasm or a .zip bundle; it answers when this returns."""
