@@ -21,10 +21,9 @@ MAX_FUNCTION_LINES = 60
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "pace"),
-    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
-     "versions"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
+     "preprocess", "metrics", "bundles", "oip"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions"),
     ("apps", "pipeline", "deploy", "standings", "inbox"),
     ("api", "client"),
     ("app",),
@@ -32,8 +31,8 @@ LEVELS = (
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
-    "pace",
+    "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
+    "metrics", "oip", "pace",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
