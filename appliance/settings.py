@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
+    shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
+        socket could then name any object in /dev/shm that the box's user may open.
     """
 
     model_config = SettingsConfigDict(
@@ -131,6 +133,7 @@ class Settings(BaseSettings):
     predictions_max_age_days: float = Field(30.0, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
+    shared_memory: bool = False
 
     @field_validator("state")
     @classmethod
