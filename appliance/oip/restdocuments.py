@@ -68,8 +68,8 @@ def config_document(config: ModelConfig) -> Document:
             "priority_levels": config.priority_levels,
             "default_priority_level": config.default_priority_level,
             "default_queue_policy": {
-                "timeout_action": "REJECT",
-                "default_timeout_microseconds": 0,
+                "timeout_action": config.timeout_action,
+                "default_timeout_microseconds": config.default_timeout_us,
                 "allow_timeout_override": True,
                 "max_queue_size": config.max_queue_size,
             },
