@@ -215,6 +215,8 @@ class Settings(BaseSettings):
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
     stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
     stop_grace_s: how long requests under way may then take to finish.
+    shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
+        socket could then name any object in /dev/shm that the box's user may open.
     """
 
     model_config = SettingsConfigDict(
@@ -243,6 +245,7 @@ class Settings(BaseSettings):
     http: HttpLimits = HttpLimits()
     stop_settle_s: float = Field(0.0, ge=0, le=3600)
     stop_grace_s: float = Field(10.0, ge=0, le=3600)
+    shared_memory: bool = False
 
     @field_validator("state")
     @classmethod

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.inference import Inference
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
@@ -23,6 +24,7 @@ class Rooms(Protocol):
     apps: AppTable
     deployer: Deployer
     log_ring: LogRing
+    inference: Inference
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
