@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version as version_of
 
 from appliance.apps import AppTable
-from appliance.deploy import Failure
 from appliance.errors import ApplianceError, BadRequest, ModelFailed, NotFound, Unavailable
 from appliance.inference.counts import Counts
 from appliance.inference.describe import config_of, metadata_of
@@ -38,6 +37,7 @@ from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
 from appliance.sharedmemory import SharedRegions
+from appliance.standings import Failure
 from wasi_nn import errors as nn
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.policy import Policy
