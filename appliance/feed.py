@@ -98,6 +98,11 @@ class Subscription:
             self._lost = 0
         return taken
 
+    @property
+    def has_lost(self) -> bool:
+        """Tell whether something was dropped since the last time."""
+        return self._lost > 0
+
     def offer(self, news: Sequence[News]) -> int:
         """Keep what was asked for. Returns: how many were dropped for it. For the feed."""
         wanted = [one for one in news if self._query.matches(one.prediction)]

@@ -22,7 +22,7 @@ LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
      "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "feed"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
     ("app",),
@@ -41,10 +41,11 @@ THREADS = {
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
     "socket": {"appliance.api.socket"},
-    "asyncio": {"appliance.api.body"},
+    "asyncio": {"appliance.api.body", "appliance.api.stream"},
     "multiprocessing": set(),
     "concurrent": set(),
-    "sqlite3": {"appliance.store"},
+    "sqlite3": {f"appliance.store.{name}" for name in (
+        "connections", "history", "query", "retention", "rollup", "schema", "summary")},
     "signal": {"appliance.cli.demo", "appliance.cli.serve"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},

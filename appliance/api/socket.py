@@ -93,22 +93,33 @@ def _clear(path: Path) -> None:
 class _Server(uvicorn.Server):
     """Says when it answers, and takes signals from then on."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
-def serve(api: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+
+def serve(
+    api: FastAPI, listener: socket.socket, on_ready: Callable[[], None],
+    on_stop: Callable[[], None],
+) -> None:  # fmt: skip
     """Serve until SIGINT or SIGTERM; what is under way is finished first.
 
     on_ready: called once requests are answered and a signal ends it in order.
+    on_stop: called when the stop begins; ends what would last for ever.
     """
     config = uvicorn.Config(
         api, log_config=None, access_log=False, lifespan="off", server_header=False,
         timeout_graceful_shutdown=_GRACE_S, ws="none",
     )  # fmt: skip
-    _Server(config, on_ready).run(sockets=[listener])
+    _Server(config, on_ready, on_stop).run(sockets=[listener])

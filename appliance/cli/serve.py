@@ -65,6 +65,9 @@ def run(state: State = None) -> None:
     try:
         # The socket first: it is also the lock of the state folder.
         with bind(settings) as listener, Box(settings) as box:
-            serve(create_api(box, time.time), listener, lambda: _say_ready(settings.socket_path))
+            serve(
+                create_api(box, time.time), listener,
+                lambda: _say_ready(settings.socket_path), box.feed.close,
+            )  # fmt: skip
     except (_Stop, KeyboardInterrupt):
         return

@@ -7,9 +7,10 @@ transaction that stored the last of them. Retention takes out what it deletes in
 segments: 256 ids each, with the bounds of their times and the highest score. They turn times into
 ids, also where the clock was set back, and say where a high score can be at all.
 
-counts: rows, and the sum of their scores, per 5 minutes and per hour and label; for the whole box,
-per app, per camera, and per both ('' stands for all, and for no label). They answer a summary by
-any of app, camera, label and time; min_score needs the rows.
+counts: rows, and the sum of their scores, per hour and label; for the whole box, per app, per
+camera, and per both ('' stands for all, and for no label). For the whole box per 5 minutes, too:
+for every camera that would be more counts than rows on a box of few frames. They answer a summary
+by any of app, camera, label and time; min_score needs the rows.
 """
 
 import sqlite3
@@ -17,16 +18,18 @@ import sqlite3
 SEGMENT_IDS = 256
 # Widest first. Charts ask for 5, 10, 15, 30 minutes, hours, days.
 SPANS_S = (3600, 300)
+# Of a summary by app, by camera, or both.
+FILTERED_SPANS_S = (3600,)
 
-_SCOPES = "(VALUES (0, 0), (0, 1), (1, 0), (1, 1))"
-_SPANS = "(VALUES {})".format(", ".join(f"({span})" for span in SPANS_S))
+# span_s, whether per app, whether per camera.
+_SCOPES = "(VALUES (3600, 0, 0), (3600, 0, 1), (3600, 1, 0), (3600, 1, 1), (300, 0, 0))"
 # Starts are multiples of the span. Times before 1970 do not occur: the box's clock gave them.
 _COUNT = f"""
 INSERT INTO counts
-SELECT spans.column1, iif(scopes.column1, app, ''), iif(scopes.column2, source, ''),
-    CAST(emitted_at / spans.column1 AS INTEGER) * spans.column1, ifnull(label, ''),
+SELECT column1, iif(column2, app, ''), iif(column3, source, ''),
+    CAST(emitted_at / column1 AS INTEGER) * column1, ifnull(label, ''),
     :sign * count(*), :sign * count(score), :sign * total(score)
-FROM predictions, {_SCOPES} AS scopes, {_SPANS} AS spans
+FROM predictions, {_SCOPES}
 WHERE id BETWEEN :first AND :last AND emitted_at < :before
 GROUP BY 1, 2, 3, 4, 5
 ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, scored = scored + excluded.scored,

@@ -2,19 +2,18 @@
 
 The range is cut into whole hours, whole 5 minutes and what is left at its ends. Hours and 5
 minutes come from the table `counts` (see rollup) if the interval is made of them, the rest from
-the rows. The rows alone answer a query with min_score, and intervals that are no multiple of 5
-minutes.
+the rows. So the rows alone answer a query with min_score, intervals that are no multiple of 5
+minutes, and of one app or camera those that are no multiple of an hour.
 """
 
 import math
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.errors import BadRequest
 from appliance.store.query import check_text
-from appliance.store.rollup import SPANS_S, open_segment
+from appliance.store.rollup import FILTERED_SPANS_S, SPANS_S, open_segment
 
 # As many points as a chart can show, and an answer of bounded size.
 MAX_BUCKETS = 1500
@@ -99,49 +98,52 @@ class Summary:
 def summarize(connection: sqlite3.Connection, query: SummaryQuery, now: float) -> Summary:
     """Count. now: Unix seconds. Raises: BadRequest if the interval is too short for the range."""
     since, until = _range(connection, query, now)
-    interval_s = query.interval_s or _suitable(until - since)
+    interval_s = query.interval_s or _suitable(query, until - since)
     if (until - since) / interval_s > MAX_BUCKETS:
         raise BadRequest(
             f"interval: got {interval_s} s for {until - since:.0f} s, wanted at most {MAX_BUCKETS}"
             " intervals; ask for a longer interval or a shorter time"
         )
-    parts = _parts(connection, query, since, until, interval_s)
-    sql = (
-        f"SELECT CAST(at / :interval AS INTEGER) * :interval, label, sum(rows), sum(scored),"
-        f" sum(score_sum) FROM ({parts}) GROUP BY 1, 2"
+    values = _values(connection, query, interval_s)
+    # Of any label, without intervals: wider spans serve, and nothing need be sorted.
+    parts = _parts(query, since, until, spans := _spans(query))
+    totals = connection.execute(
+        f"SELECT label, sum(rows), sum(scored), sum(score_sum) FROM ({parts})"
+        " GROUP BY 1 ORDER BY 2 DESC, 1",
+        values,
+    ).fetchall()
+    listed = totals[: query.top]
+    parts = _parts(query, since, until, tuple(s for s in spans if interval_s % s == 0))
+    among = ", ".join(f":label{number}" for number in range(len(listed)))
+    buckets = connection.execute(
+        "SELECT CAST(at / :interval AS INTEGER) * :interval, label, sum(rows)"
+        f" FROM ({parts}) WHERE label IN ({among}) GROUP BY 1, 2",
+        {**values, **{f"label{number}": row[0] for number, row in enumerate(listed)}},
     )
-    values = {
+    return Summary(
+        since, until, interval_s,
+        total=sum(row[1] for row in totals),
+        others=sum(row[1] for row in totals[query.top :]),
+        labels=tuple(_label_count(*row) for row in listed),
+        buckets=tuple(Bucket(start, label or None, rows) for start, label, rows in buckets),
+    )  # fmt: skip
+
+
+def _values(
+    connection: sqlite3.Connection, query: SummaryQuery, interval_s: int
+) -> dict[str, object]:
+    return {
         "app": query.app, "source": query.source, "label": query.label,
         "min_score": query.min_score, "interval": interval_s,
         "of_app": query.app or "", "of_source": query.source or "",
         "tail": open_segment(connection),
     }  # fmt: skip
-    rows = connection.execute(sql, values).fetchall()
-    totals: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0.0])
-    for _, label, count, scored, score_sum in rows:
-        total = totals[label]
-        total[0] += count
-        total[1] += scored
-        total[2] += score_sum
-    listed = sorted(totals, key=lambda label: (-totals[label][0], label))[: query.top]
-    labels = tuple(_label_count(label, *totals[label]) for label in listed)
-    is_listed = set(listed)
-    return Summary(
-        since, until, interval_s,
-        total=(everything := sum(int(total[0]) for total in totals.values())),
-        others=everything - sum(label.count for label in labels),
-        labels=labels,
-        buckets=tuple(
-            Bucket(start, label or None, count)
-            for start, label, count, *_ in rows if label in is_listed
-        ),
-    )  # fmt: skip
 
 
-def _label_count(label: str, count: float, scored: float, score_sum: float) -> LabelCount:
+def _label_count(label: str, count: int, scored: int, score_sum: float) -> LabelCount:
     # Sums of the same numbers in another order differ in the last digits.
     mean = round(score_sum / scored, 9) if scored else None
-    return LabelCount(label or None, int(count), mean)
+    return LabelCount(label or None, count, mean)
 
 
 def _range(connection: sqlite3.Connection, query: SummaryQuery, now: float) -> tuple[float, float]:
@@ -162,16 +164,22 @@ def _range(connection: sqlite3.Connection, query: SummaryQuery, now: float) -> t
     return since, max(since, until)
 
 
-def _suitable(range_s: float) -> int:
-    fits = (i for i in _INTERVALS_S if range_s / i <= _CHOSEN_BUCKETS)
+def _suitable(query: SummaryQuery, range_s: float) -> int:
+    # 15 minutes of one app, over up to two days, would have to be counted by the rows.
+    are_counted = (i for i in _INTERVALS_S if i != 900 or 300 in _spans(query))
+    fits = (i for i in are_counted if range_s / i <= _CHOSEN_BUCKETS)
     return next(fits, _INTERVALS_S[-1])
 
 
-def _parts(
-    connection: sqlite3.Connection, query: SummaryQuery, since: float, until: float, interval_s: int
-) -> str:  # fmt: skip
+def _spans(query: SummaryQuery) -> tuple[int, ...]:
+    """Give the spans whose counts can answer."""
+    if query.min_score is not None:
+        return ()
+    return SPANS_S if query.app is None and query.source is None else FILTERED_SPANS_S
+
+
+def _parts(query: SummaryQuery, since: float, until: float, spans: tuple[int, ...]) -> str:
     """Give the SQL of what is counted: at, label, rows, scored, score_sum."""
-    spans = tuple(span for span in SPANS_S if interval_s % span == 0 and query.min_score is None)
     cut = list(_cut(since, until, spans))
     rows = _raw(query)
     selects = []
