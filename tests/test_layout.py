@@ -24,7 +24,7 @@ LEVELS = (
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
-     "sharedmemory"),
+     "sharedmemory", "feed"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
     ("api", "client"),
     ("app",),
@@ -45,10 +45,13 @@ HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
     "socket": {"appliance.client.wire"}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
-    "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
+    "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
     "concurrent": set(),
-    "sqlite3": {"appliance.store"},
+    "sqlite3": {
+        f"appliance.store.{name}"
+        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+    },
     "signal": {"appliance.cli.demo", "appliance.cli.serve"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},

@@ -254,13 +254,13 @@ def test_two_damages_in_one_second_are_both_kept(path: Path) -> None:
 
 def test_a_full_disk_fails_the_call_only(store: PredictionStore) -> None:
     """All or nothing is stored, and with space again the store works."""
-    assert store._writer is not None
-    (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
-    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    assert store._connections._writer is not None
+    (pages,) = store._connections._writer.execute("PRAGMA page_count").fetchone()
+    store._connections._writer.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(Unavailable, match=r"^predictions: .* is full; check the disk") as refusal:
         store.append([predict(n, data={"text": "x" * 5000}) for n in range(20)])
     rows_while_full = store.count(ALL)
-    store._writer.execute("PRAGMA max_page_count = 1000000")
+    store._connections._writer.execute("PRAGMA max_page_count = 1000000")
     store.append([predict()])
 
     assert refusal.value.retry_after_s > 0
@@ -270,8 +270,8 @@ def test_a_full_disk_fails_the_call_only(store: PredictionStore) -> None:
 
 def test_a_read_only_database_fails_the_call_only(store: PredictionStore) -> None:
     """Reading goes on."""
-    assert store._writer is not None
-    store._writer.execute("PRAGMA query_only = 1")
+    assert store._connections._writer is not None
+    store._connections._writer.execute("PRAGMA query_only = 1")
     with pytest.raises(Unavailable, match="attempt to write a readonly database"):
         store.append([predict()])
 
@@ -295,7 +295,7 @@ def test_a_newer_file_is_left_alone(path: Path) -> None:
     newer.execute("PRAGMA user_version = 99")
     newer.close()
 
-    with pytest.raises(Conflict, match="got schema 99, wanted at most 1"):
+    with pytest.raises(Conflict, match="got schema 99, wanted at most 2"):
         PredictionStore(path).open()
 
 

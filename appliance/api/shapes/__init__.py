@@ -18,9 +18,10 @@ from appliance.api.shapes.apps import (
 )
 from appliance.api.shapes.health import Error, Health
 from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
-from appliance.api.shapes.predictions import Page, Prediction
+from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Answer", "App", "AppDetail", "Counts", "Deployed", "Error", "Graph", "Health", "Limits", "Log",
-    "LogLine", "Model", "Models", "Page", "Plan", "Prediction", "Rollback", "Timing", "Version",
+    "Answer", "App", "AppDetail", "Bucket", "Counts", "Deployed", "Error", "Graph", "Health",
+    "LabelCount", "Limits", "Log", "LogLine", "Model", "Models", "Page", "Plan", "Prediction",
+    "Rollback", "Summary", "Timing", "Version",
 ]  # fmt: skip
