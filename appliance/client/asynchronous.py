@@ -12,7 +12,7 @@ from appliance.client import routes
 from appliance.client.address import USUAL, Address, Patience
 from appliance.client.async_wire import AsyncStream, AsyncWire
 from appliance.client.following import Following, OnBreak
-from appliance.client.routes import Filters, Watched
+from appliance.client.routes import Filters, Span, Watched
 
 
 class AsyncClient:
@@ -126,6 +126,10 @@ class AsyncClient:
             if page.next_before is None:
                 return
             filters["before"] = page.next_before
+
+    async def summary(self, interval_s: int, **filters: Unpack[Span]) -> shapes.Summary:
+        """Count labels in all, and in each interval of so many seconds."""
+        return await self._wire.ask(routes.summary(interval_s, filters))
 
     def stream(
         self, *, after: int | None = None, on_break: OnBreak | None = None,

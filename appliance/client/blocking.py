@@ -11,7 +11,7 @@ from appliance.api.shapes.health import Log as BoxLog
 from appliance.client import routes
 from appliance.client.address import USUAL, Address, Patience
 from appliance.client.following import Following, OnBreak
-from appliance.client.routes import Filters, Watched
+from appliance.client.routes import Filters, Span, Watched
 from appliance.client.wire import Stream, Wire
 
 
@@ -125,6 +125,10 @@ class Client:
             if page.next_before is None:
                 return
             filters["before"] = page.next_before
+
+    def summary(self, interval_s: int, **filters: Unpack[Span]) -> shapes.Summary:
+        """Count labels in all, and in each interval of so many seconds."""
+        return self._wire.ask(routes.summary(interval_s, filters))
 
     def stream(
         self, *, after: int | None = None, on_break: OnBreak | None = None,

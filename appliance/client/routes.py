@@ -123,6 +123,7 @@ _deployed = _read_as(shapes.Deployed)
 _answer = _read_as(shapes.Answer)
 _models = _read_as(shapes.Models)
 _page = _read_as(shapes.Page)
+_summary = _read_as(shapes.Summary)
 
 
 def _given(filters: Mapping[str, Any]) -> dict[str, str | int | float]:
@@ -207,6 +208,11 @@ def models() -> Call[shapes.Models]:
 
 def predictions(filters: Mapping[str, Any]) -> Call[shapes.Page]:
     return Call("GET", _at("predictions"), _page, params=_given(filters))
+
+
+def summary(interval_s: int, filters: Mapping[str, Any]) -> Call[shapes.Summary]:
+    asked = _given({"interval": interval_s, **filters})
+    return Call("GET", _at("predictions", "summary"), _summary, params=asked)
 
 
 def newest() -> Call[int]:

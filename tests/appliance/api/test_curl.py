@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -129,9 +130,9 @@ def test_a_stream_of_events_as_they_come(
     assert second == _next_event(stdout)
 
 
-def _next_event(stdout: "io.BufferedIOBase | object") -> object:
+def _next_event(stdout: IO[bytes]) -> object:
     fields: dict[bytes, bytes] = {}
-    for line in iter(stdout.readline, b""):  # type: ignore[attr-defined]
+    for line in iter(stdout.readline, b""):
         name, _, value = line.rstrip(b"\n").partition(b": ")
         if name == b"" and fields.get(b"event") == b"prediction":
             data = json.loads(fields[b"data"])
@@ -150,4 +151,5 @@ def test_a_stream_of_lines_for_jq(
     stdout = follow(f"after={made['id'] - 1}", "-H", "Accept: application/x-ndjson").stdout
     assert stdout is not None
 
+    assert b"\n" == stdout.readline()  # it has begun
     assert made == json.loads(stdout.readline())
