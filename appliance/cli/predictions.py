@@ -1,5 +1,6 @@
 """`appliance predictions`: the history as a table, or predictions as they are made."""
 
+import math
 import time
 from datetime import datetime
 from itertools import islice
@@ -86,16 +87,23 @@ def unix_time(text: str | None, now: float) -> float | None:
     if text is None:
         return None
     try:
-        if text[-1:] in _AGES:
-            return now - float(text[:-1]) * _AGES[text[-1]]
-        if text.replace(".", "", 1).isdigit():
-            return float(text)
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError) as exc:
+        seconds = _seconds(text, now)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
         raise BadRequest(
             f"time: got {text}, wanted an age such as 10m, a time such as 2026-01-31T12:00, or "
             "Unix seconds"
-        ) from exc
+        )
+    return seconds
+
+
+def _seconds(text: str, now: float) -> float:
+    if text[-1:] in _AGES:
+        return now - float(text[:-1]) * _AGES[text[-1]]
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _table(found: list[Prediction]) -> Table:

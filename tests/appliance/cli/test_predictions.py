@@ -17,7 +17,7 @@ from tests.appliance.service import Service
 @pytest.fixture(scope="module", autouse=True)
 def _apps(service: Service) -> None:
     service.deploy("steady", guests.STEADY)
-    service.deploy("text", guests.emitting(b"red \x1b[31m text"))
+    service.deploy("text", guests.printing(b"red \x1b[31m text"))
 
 
 def show(service: Service, picture: bytes, name: str = "steady") -> int:
@@ -39,7 +39,7 @@ def test_a_time_may_be_a_date(text: str) -> None:
     assert datetime.fromisoformat(text).timestamp() == unix_time(text, 1000.0)
 
 
-@pytest.mark.parametrize("text", ["", "m", "soon", "10y", "1e400d", "nand", "infs", "9999999999d"])
+@pytest.mark.parametrize("text", ["", "m", "soon", "10y", "1e400d", "nand", "infs"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     """Saying how it may be said."""
     with pytest.raises(BadRequest, match="wanted an age such as 10m"):
@@ -79,8 +79,8 @@ def test_options_that_do_not_fit_are_refused(
 
 def test_followed_through_a_restart(service: Service, picture: bytes) -> None:
     """What was predicted meanwhile is not lost; that the box was away stands on stderr."""
-    with Process("predictions", "-f", "--json", "--app", "steady",
-                 "--after", show(service, picture), "--state", service.state) as follow:  # fmt: skip
+    options = ("--follow", "--json", "--app", "steady", "--after", show(service, picture))
+    with Process("predictions", *options, "--state", service.state) as follow:
         made = [show(service, picture), show(service, picture)]
         taken = [json.loads(follow.line())["id"] for _ in range(2)]
         service.end()

@@ -51,12 +51,12 @@ def test_a_stream_of_the_past(service: Service, picture: bytes, take: Take) -> N
     assert [(ids[2], "steady"), (ids[3], "steady")] == labels(taken)
 
 
-def test_sums(service: Service, picture: bytes, call: Call) -> None:
+def test_sums(service: Service, picture: bytes, call: Call, kind: str) -> None:
     """The most frequent label first."""
-    service.deploy("summed", guests.labelled("summed"))
+    service.deploy(kind, guests.labelled("summed"))
     for _ in range(3):
-        service.show("summed", picture)
-    found = call(service.socket, "summary", 60, app="summed")
+        service.show(kind, picture)
+    found = call(service.socket, "summary", 60, app=kind)
 
     assert (3, 60) == (found.total, found.interval_s)
     assert [("summed", 3, 0.5)] == [(x.label, x.count, x.mean_score) for x in found.labels]
