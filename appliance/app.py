@@ -36,6 +36,7 @@ from appliance.settings import Settings
 from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads, UploadLimits
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
 from wasi_nn.registry import Registry
@@ -65,7 +66,12 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        self.registry = Registry(all_backends(), self.models, self.plans)
+        backends = all_backends()
+        self.registry = Registry(backends, self.models, self.plans)
+        self.uploads = ModelUploads(
+            self.models, backends, self.plans, self.scheduler,
+            UploadLimits(settings.max_model_bytes, settings.max_pixels),
+        )  # fmt: skip
         self.engine = GuestEngine()
         self.feed = Feed(max_subscribers=settings.max_streams)
         # Streams last for ever otherwise, and a stop waits for what is under way.
@@ -112,6 +118,7 @@ class Box:
             self.log_ring.open()
             starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
+            self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)
             self.store.open()

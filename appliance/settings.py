@@ -209,6 +209,7 @@ class Settings(BaseSettings):
 
     socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
     max_pixels: of one picture, width * height.
+    max_model_bytes: of one version of a model as it is uploaded, all its files together.
     allow_device_fallback: compute on the CPU where the asked device is absent.
     predictions_max_rows, predictions_max_age_days, predictions_max_bytes: history kept, whichever
     ends first; bytes of the database's file.
@@ -236,6 +237,7 @@ class Settings(BaseSettings):
     limits: AppLimits = AppLimits()
     scheduler: SchedulerSettings = SchedulerSettings()
     max_body_bytes: SizeBytes = 32 * MIB
+    max_model_bytes: SizeBytes = 1 * GIB
     # Pillow warns, through a process-wide switch, above 89 million.
     max_pixels: int = Field(50_000_000, gt=0, le=80_000_000)
     allow_device_fallback: bool = False

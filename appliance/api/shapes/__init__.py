@@ -17,11 +17,32 @@ from appliance.api.shapes.apps import (
     Version,
 )
 from appliance.api.shapes.health import Error, Health
-from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
+from appliance.api.shapes.models import (
+    Added,
+    Counts,
+    Figure,
+    Graph,
+    GraphPlan,
+    MeasuredPlan,
+    Model,
+    ModelDetail,
+    ModelFile,
+    ModelInput,
+    ModelOutput,
+    ModelPlan,
+    Models,
+    ModelVersions,
+    Plan,
+    Sample,
+    SampleTiming,
+    Score,
+)
 from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Answer", "App", "AppDetail", "Bucket", "Counts", "Deployed", "Error", "Graph", "Health",
-    "LabelCount", "Limits", "Log", "LogLine", "Model", "Models", "Page", "Plan", "Prediction",
-    "Rollback", "Summary", "Timing", "Version",
+    "Added", "Answer", "App", "AppDetail", "Bucket", "Counts", "Deployed", "Error", "Figure",
+    "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine", "MeasuredPlan",
+    "Model", "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan", "ModelVersions",
+    "Models", "Page", "Plan", "Prediction", "Rollback", "Sample", "SampleTiming", "Score",
+    "Summary", "Timing", "Version",
 ]  # fmt: skip
