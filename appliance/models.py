@@ -101,10 +101,6 @@ class ModelRepository:
             raise RuntimeFailure(f"model {wanted}:{version}: {exc}") from exc
         return named_model(wanted, version, package)
 
-    def versions(self, name: str) -> tuple[str, ...]:
-        """List a model's versions, oldest first; () if there is no such model."""
-        return tuple(sorted(self._versions_of(name), key=version_order))
-
     def entries(self) -> tuple[ModelEntry, ...]:
         """List every version of every model, broken ones with the reason."""
         names = {name for root in self._roots for name in _names_in(root)}
