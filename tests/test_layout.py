@@ -22,7 +22,7 @@ LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip"),
+     "bundles", "nesting", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
@@ -31,7 +31,8 @@ LEVELS = (
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
+    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "nesting",
+    "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
