@@ -14,7 +14,6 @@ from appliance.errors import BadRequest, TooBig
 from appliance.nesting import check_nesting
 from wasi_nn.executor import Cancellation
 
-
 # Of what is said in JSON: names and numbers, no pictures.
 MAX_JSON_BYTES = 64 * 1024
 Shape = TypeVar("Shape", bound=BaseModel)
