@@ -21,8 +21,8 @@ MAX_FUNCTION_LINES = 60
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch"),
-    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "nesting", "oip"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
+     "preprocess", "metrics", "bundles", "nesting", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
@@ -31,8 +31,8 @@ LEVELS = (
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "nesting",
-    "oip",
+    "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
+    "metrics", "nesting", "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
