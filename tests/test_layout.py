@@ -22,7 +22,7 @@ LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip", "fields", "unpacking"),
+     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
      "sharedmemory", "feed", "sampling", "uploads"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
@@ -33,7 +33,7 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip", "pace",
+    "metrics", "nesting", "oip", "pace",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
