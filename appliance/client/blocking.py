@@ -1,7 +1,7 @@
 """A box for programs that wait for each answer."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -109,6 +109,34 @@ class Client:
     def models(self) -> shapes.Models:
         """List the models and the loaded graphs."""
         return self._wire.ask(routes.models())
+
+    def model(self, name: str) -> shapes.ModelVersions:
+        """Say all about a model, version by version."""
+        return self._wire.ask(routes.model(name))
+
+    def upload_model(
+        self, name: str, version: str, content: bytes | Mapping[str, bytes]
+    ) -> shapes.Added:
+        """Add a model: a .tar, .tar.gz or .zip of its folder, or its files by name.
+
+        The box loads it in every encoding that it has a runtime for before this returns.
+        """
+        return self._wire.ask(routes.upload_model(name, version, content))
+
+    def delete_model(self, name: str, version: str) -> None:
+        """Delete a version that was uploaded."""
+        self._wire.ask(routes.delete_model(name, version))
+
+    def plan(self, name: str, version: str | None = None) -> shapes.ModelPlan:
+        """Tell how a version's loaded graphs are run, and what that was chosen from."""
+        return self._wire.ask(routes.plan(name, version))
+
+    def sample(
+        self, name: str, picture: bytes | None = None, *, version: str | None = None,
+        encoding: str | None = None,
+    ) -> shapes.Sample:  # fmt: skip
+        """Show a picture to a model, without an app; without one, the model's own sample."""
+        return self._wire.ask(routes.sample(name, picture, version, encoding))
 
     # -- predictions -------------------------------------------------------------------------------
 

@@ -122,6 +122,10 @@ _app_log = _read_as(shapes.Log)
 _deployed = _read_as(shapes.Deployed)
 _answer = _read_as(shapes.Answer)
 _models = _read_as(shapes.Models)
+_versions = _read_as(shapes.ModelVersions)
+_added = _read_as(shapes.Added)
+_plan = _read_as(shapes.ModelPlan)
+_sample = _read_as(shapes.Sample)
 _page = _read_as(shapes.Page)
 _summary = _read_as(shapes.Summary)
 
@@ -201,6 +205,35 @@ def predict(app: str, picture: bytes) -> Call[shapes.Answer]:
 
 def models() -> Call[shapes.Models]:
     return Call("GET", _at("models"), _models)
+
+
+def model(name: str) -> Call[shapes.ModelVersions]:
+    return Call("GET", _at("models", name), _versions)
+
+
+def upload_model(
+    name: str, version: str, content: bytes | Mapping[str, bytes]
+) -> Call[shapes.Added]:
+    path = _at("models", name, version)
+    if isinstance(content, bytes):
+        return Call("PUT", path, _added, content=content, is_work=True)
+    return Call("PUT", path, _added, files=content, is_work=True)
+
+
+def delete_model(name: str, version: str) -> Call[None]:
+    return Call("DELETE", _at("models", name, version), _nothing, is_work=True)
+
+
+def plan(name: str, version: str | None) -> Call[shapes.ModelPlan]:
+    return Call("GET", _at("models", name, "plan"), _plan, params=_given({"version": version}))
+
+
+def sample(
+    name: str, picture: bytes | None, version: str | None, encoding: str | None
+) -> Call[shapes.Sample]:
+    asked = _given({"version": version, "encoding": encoding})
+    path = _at("models", name, "sample")
+    return Call("POST", path, _sample, params=asked, content=picture, is_work=True)
 
 
 # -- predictions -----------------------------------------------------------------------------------
