@@ -13,7 +13,6 @@ from tests.appliance.service import Service
 
 INT8 = models_folder() / "efficientnet-lite0-int8" / "1"
 SAMPLES = models_folder() / "samples"
-FILES = tuple(sorted(path.name for path in INT8.iterdir()))
 
 
 def test_an_apps_life(service: Service, call: Call, kind: str, picture: bytes) -> None:
@@ -54,20 +53,29 @@ def test_what_an_app_and_the_box_say(
     assert call(service.socket, "ready")
 
 
-def tar(names: tuple[str, ...]) -> bytes:
+def files_of(name: str, version: str) -> dict[str, bytes]:
+    """The int8 model's folder, as another model."""
+    files = {path.name: path.read_bytes() for path in INT8.iterdir()}
+    manifest = files["model.toml"].decode().replace(INT8.parent.name, name)
+    manifest = manifest.replace('version = "1"', f'version = "{version}"')
+    return {**files, "model.toml": manifest.encode()}
+
+
+def tar(files: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name in names:
-            archive.add(INT8 / name, name)
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
     return packed.getvalue()
 
 
 def test_a_models_life(service: Service, call: Call, kind: str) -> None:
     """Up as an archive and as files, looked at, tried out, gone."""
     box = service.socket
-    added = call(box, "upload_model", kind, "1", tar(FILES))
-    files = {name: (INT8 / name).read_bytes() for name in FILES}
-    newer = call(box, "upload_model", kind, "2", files)
+    added = call(box, "upload_model", kind, "1", tar(files_of(kind, "1")))
+    newer = call(box, "upload_model", kind, "2", files_of(kind, "2"))
     assert ({"onnx", "tflite"}, True) == ({*added.loaded, *added.untried}, newer.is_default)
 
     assert ["1", "2"] == [version.version for version in call(box, "model", kind).versions]
