@@ -24,7 +24,7 @@ LEVELS = (
      "preprocess", "metrics", "bundles", "oip"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "sharedmemory"),
     ("apps", "pipeline", "deploy", "inbox", "inference"),
-    ("api", "client"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
@@ -41,7 +41,7 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket"},
+    "socket": {"appliance.api.socket", "appliance.client_triton"},
     "asyncio": {"appliance.api.body"},
     "multiprocessing": set(),
     "concurrent": set(),
