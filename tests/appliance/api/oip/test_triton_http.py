@@ -13,7 +13,6 @@ from appliance.client_triton import over_unix_socket
 from appliance.shipped import classifier_folder
 from tests.appliance.service import Service
 
-
 MODEL = "efficientnet-lite0"
 
 
@@ -118,9 +117,7 @@ def test_an_app_is_a_model(
     wasm, manifest = ((folder / n).read_bytes() for n in ("classifier.wasm", "app.toml"))
     version = service.deploy("classifier", wasm, manifest).json()["version"]
 
-    answer = client.infer(
-        "classifier", [encoded(read_sample("coffee.jpg"))], model_version=version
-    )
+    answer = client.infer("classifier", [encoded(read_sample("coffee.jpg"))], model_version=version)
 
     assert [b"espresso"] == answer.as_numpy("label").tolist()
     assert 0.5 < answer.as_numpy("score")[0] <= 1
