@@ -26,7 +26,7 @@ LEVELS = (
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
      "sharedmemory", "feed", "sampling", "uploads"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
-    ("api", "client"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
@@ -43,7 +43,7 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.client.wire"}
+    "socket": {"appliance.client.wire", "appliance.client_triton"}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),

@@ -76,7 +76,7 @@ def test_a_models_life(service: Service, call: Call, kind: str) -> None:
     box = service.socket
     added = call(box, "upload_model", kind, "1", tar(files_of(kind, "1")))
     newer = call(box, "upload_model", kind, "2", files_of(kind, "2"))
-    assert ({"onnx", "tflite"}, True) == ({*added.loaded, *added.untried}, newer.is_default)
+    assert ({"onnx", "tensorflowlite"}, True) == ({*added.loaded, *added.untried}, newer.is_default)
 
     assert ["1", "2"] == [version.version for version in call(box, "model", kind).versions]
     coffee = (SAMPLES / "coffee.jpg").read_bytes()
