@@ -1,5 +1,6 @@
 """`appliance predictions`: the history as a table, or predictions as they are made."""
 
+import json
 import math
 import time
 from datetime import datetime
@@ -139,7 +140,7 @@ def _print_event(event: Event, as_json: bool) -> None:
     elif as_json:
         typer.echo(event.model_dump_json())
     else:
-        what = event.label if event.label is not None else str(event.data.get("text", "-"))
+        what = event.label or str(event.data.get("text", json.dumps(event.data)))
         when = _local(event.captured_at, "%H:%M:%S")
         typer.echo(
             f"{when}  {event.app}  {event.source}  {printable(what)}  {_score(event)}".rstrip()

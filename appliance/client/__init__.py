@@ -23,8 +23,9 @@ from appliance.client.blocking import Client
 from appliance.client.errors import Refused
 from appliance.client.following import Event, Lost
 from appliance.client.wire import Stream
+from appliance.errors import Unavailable
 
 __all__ = [
     "AsyncClient", "AsyncStream", "Client", "Event", "Lost", "Patience", "Prediction", "Refused",
-    "Stream",
+    "Stream", "Unavailable",
 ]  # fmt: skip
