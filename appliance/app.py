@@ -18,11 +18,13 @@ from typing import Self
 from appliance.apps import AppTable
 from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
+from appliance.feed import Feed
 from appliance.files import make_dirs
 from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
+from appliance.inference import Inference, InferenceParts
 from appliance.isolation import IsolatingLoader
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
@@ -34,8 +36,10 @@ from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
 from appliance.settings import Isolation, Settings
+from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads, UploadLimits
 from appliance.viewing import Viewing
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
@@ -66,11 +70,22 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        self.registry = Registry(all_backends(), self.models, self._loader())
+        backends = all_backends()
+        self.registry = Registry(backends, self.models, self._loader())
+        self.uploads = ModelUploads(
+            self.models, backends, self.plans, self.scheduler,
+            UploadLimits(settings.max_model_bytes, settings.max_pixels),
+        )  # fmt: skip
         self.engine = GuestEngine()
-        self.store = PredictionStore(settings.predictions_db)
+        self.feed = Feed(max_subscribers=settings.max_streams)
+        # Streams last for ever otherwise, and a stop waits for what is under way.
+        self.readiness.on_stopping(self.feed.close)
+        self.store = PredictionStore(
+            settings.predictions_db, max_bytes=settings.predictions_max_bytes,
+            on_stored=self.feed.publish,
+        )  # fmt: skip
         self.apps = AppTable()
-        self.pipeline = Pipeline(self.apps, self.store)
+        self.pipeline = Pipeline(self.apps, self.store, self.feed)
         self.cameras = CameraTable(settings.state)
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self.viewing = Viewing(self.cameras, self.router)
@@ -85,6 +100,16 @@ class Box:
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
+        )  # fmt: skip
+        self.inference = Inference(
+            InferenceParts(
+                self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
+                self.deployer.failures,
+                SharedRegions(is_enabled=settings.shared_memory),
+                settings.max_pixels,
+                settings.limits.tensor_bytes,
+                settings.allow_device_fallback,
+            )
         )  # fmt: skip
         self._inbox = Inbox(settings.inbox, self.deployer)
         self._stopping = threading.Event()
@@ -110,6 +135,7 @@ class Box:
             self.log_ring.open()
             starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
+            self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)
             self.store.open()
@@ -118,6 +144,7 @@ class Box:
             # Stopped after the guests: a guest's deadline counts on the ticks.
             starting.callback(self.engine.stop)
             starting.callback(self.apps.close)
+            starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
             self.deployer.restore()

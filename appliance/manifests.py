@@ -7,20 +7,23 @@ symlinks followed. Messages say file, key, got, wanted.
 
 import re
 import tomllib
+from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from appliance.errors import BadManifest
+from appliance.errors import ApplianceError, BadManifest
+from appliance.fields import EnvName, Name, Prose, RelativePath, Sha256, Text, Version
+from appliance.files import read_bounded, sha256_of_file
 from appliance.preprocess import (
     Color,
     CropFraction,
@@ -32,24 +35,25 @@ from appliance.preprocess import (
     Std,
     Triple,
 )
-from appliance.settings import KIB, AppLimits, Table, explain
+from appliance.settings import KIB, MIB, AppLimits, Table, explain
 from wasi_nn.backend import Device, Encoding, Objective
 from wasi_nn.tensor import Numbering, TensorType
 
 APP_MANIFEST = "app.toml"
 MODEL_MANIFEST = "model.toml"
-# A real manifest has 1-4 KiB.
+# A real manifest has 1-4 KiB; ImageNet's labels have 32 KiB, its 21k variant 500 KiB.
 MAX_MANIFEST_BYTES = 64 * KIB
+_MAX_LABELS_BYTES = 4 * MIB
+_MAX_LABELS = 100_000
+_MAX_LABEL_LENGTH = 256
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 FRAME_PLACEHOLDER = "{frame}"
 
 __all__ = [
     "APP_MANIFEST", "FRAME_PLACEHOLDER", "MODEL_MANIFEST", "AppInput", "AppManifest", "Color",
     "InputFormat", "InputSpec", "Instances", "Layout", "Mode", "ModelFiles", "ModelManifest",
-    "NNOptions", "OutputKind", "OutputSpec", "Resize", "name_from", "parse_app_manifest",
-    "parse_model_manifest",
+    "ModelPackage", "ModelSample", "NNOptions", "OutputKind", "OutputSpec", "Resize",
+    "load_model_folder", "name_from", "parse_app_manifest", "parse_model_manifest",
 ]  # fmt: skip
 
 
@@ -84,40 +88,6 @@ class InputFormat(Enum):
 class OutputKind(Enum):
     LOGITS = "logits"
     PROBABILITIES = "probabilities"
-
-
-def _check_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
-        raise ValueError("a name of 1..63 of a-z, 0-9 and -, not beginning with -")
-    return name
-
-
-def _check_version(version: str) -> str:
-    if _VERSION.fullmatch(version) is None:
-        raise ValueError("a version of 1..63 letters, digits and ._+-, beginning with one of them")
-    return version
-
-
-def _check_path(path: str) -> str:
-    parts = path.split("/")
-    if not path.isprintable() or "\\" in path or any(p in {"", ".", ".."} for p in parts):
-        raise ValueError('a plain relative path inside the folder, such as "weights/model.onnx"')
-    return path
-
-
-def _check_no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("text without NUL")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
-Version = Annotated[str, AfterValidator(_check_version)]
-RelativePath = Annotated[str, AfterValidator(_check_path)]
-Text = Annotated[str, AfterValidator(_check_no_nul)]
-EnvName = Annotated[str, StringConstraints(pattern="^[^=\\x00]+$")]
-Prose = Annotated[str, StringConstraints(max_length=1000)]
-Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class OutputSpec(Table):
@@ -166,10 +136,18 @@ class ModelFiles(Table):
         return self.layout
 
 
+class ModelSample(Table):
+    """A picture that the model knows. label: what it must say first about it, if that is known."""
+
+    picture: RelativePath
+    label: str | None = Field(None, min_length=1)
+
+
 class ModelManifest(Table):
     """A model.toml. `files` are in order of preference.
 
     tolerance: largest difference of an output between two encodings that still is the same model.
+    sample: every encoding must know it.
     """
 
     name: Name
@@ -180,6 +158,7 @@ class ModelManifest(Table):
     tolerance: float = Field(0.0, ge=0)
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
+    sample: ModelSample | None = None
     files: tuple[ModelFiles, ...] = Field(min_length=1)
 
     @field_validator("files")
@@ -282,9 +261,14 @@ def parse_app_manifest(text: bytes, *, default_name: str) -> AppManifest:
     return _parse(AppManifest, text, APP_MANIFEST, {"name": name_from(default_name)})
 
 
-def parse_model_manifest(text: bytes) -> ModelManifest:
-    """Read a model.toml. Raises: BadManifest."""
-    return _parse(ModelManifest, text, MODEL_MANIFEST, {})
+def parse_model_manifest(text: bytes, *, default_name: str | None = None) -> ModelManifest:
+    """Read a model.toml.
+
+    default_name: used if the file names none, made valid by `name_from`.
+    Raises: BadManifest.
+    """
+    defaults: dict[str, object] = {} if default_name is None else {"name": name_from(default_name)}
+    return _parse(ModelManifest, text, MODEL_MANIFEST, defaults)
 
 
 def _parse(
@@ -303,3 +287,104 @@ def _parse(
         return model.model_validate({**defaults, **values})
     except ValidationError as exc:
         raise BadManifest(f"{file_name}: {explain(exc, model)}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A model folder that was checked.
+
+    labels: of the first output that names a file, in index order; () if none does.
+    """
+
+    manifest: ModelManifest
+    folder: Path
+    labels: tuple[str, ...]
+
+    def paths(self, files: ModelFiles) -> tuple[Path, ...]:
+        """Give the absolute paths of one encoding, in WASI-NN's order."""
+        return tuple(self.folder / p for p in files.paths)
+
+
+def load_model_folder(
+    folder: Path, *, default_name: str | None = None, is_verified: bool = False
+) -> ModelPackage:
+    """Read and check a model folder; the weights themselves are not read.
+
+    default_name: for a model.toml without a name, or a folder without one; then its own name else.
+    is_verified: also compare every sha256 that the manifest states (reads all weights).
+    Raises: BadManifest for anything missing, damaged, or outside the folder.
+    """
+    try:
+        if (folder / MODEL_MANIFEST).is_file():
+            path = _inside(folder, MODEL_MANIFEST)
+            text = read_bounded(path, max_bytes=MAX_MANIFEST_BYTES)
+            manifest = parse_model_manifest(text, default_name=default_name)
+        else:
+            manifest = _default_manifest(folder, default_name or folder.name)
+        for files in manifest.files:
+            _check_files(folder, files, is_verified)
+        if manifest.sample is not None:
+            _inside(folder, manifest.sample.picture)
+        named = next((o.labels for o in manifest.outputs if o.labels is not None), None)
+        labels = () if named is None else _read_labels(_inside(folder, named))
+    except BadManifest:
+        raise
+    except ApplianceError as exc:  # from reading: missing, too big, not a regular file
+        raise BadManifest(f"model {folder.name}: {exc}") from exc
+    return ModelPackage(manifest, folder, labels)
+
+
+def _default_manifest(folder: Path, name: str) -> ModelManifest:
+    known = {
+        Encoding.ONNX: ("model.onnx",),
+        Encoding.OPENVINO: ("model.xml", "model.bin"),
+        Encoding.TENSORFLOWLITE: ("model.tflite",),
+    }
+    found = [
+        ModelFiles(encoding=encoding, paths=paths)
+        for encoding, paths in known.items()
+        if all((folder / p).is_file() for p in paths)
+    ]
+    if not found:
+        raise BadManifest(
+            f"model {folder.name}: no model.toml and no model.onnx, model.xml with model.bin, or"
+            " model.tflite; add one of them"
+        )
+    return ModelManifest(name=name_from(name), files=tuple(found))
+
+
+def _check_files(folder: Path, files: ModelFiles, is_verified: bool) -> None:
+    for index, name in enumerate(files.paths):
+        path = _inside(folder, name)
+        if is_verified and files.sha256 and (got := sha256_of_file(path)) != files.sha256[index]:
+            raise BadManifest(
+                f"{MODEL_MANIFEST}: files sha256 of {name}: got {got}, wanted"
+                f" {files.sha256[index]}; copy the file again"
+            )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise BadManifest(f"{MODEL_MANIFEST}: path {name}: leaves the folder through a symlink")
+    if not path.is_file():
+        raise BadManifest(f"{MODEL_MANIFEST}: path {name}: no such file in the model's folder")
+    return path
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    content = read_bounded(path, max_bytes=_MAX_LABELS_BYTES)
+    try:
+        # Only real line ends: str.splitlines would also split at U+2028 and move every index.
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+    except UnicodeDecodeError as exc:
+        raise BadManifest(f"{path.name}: not UTF-8 at byte {exc.start}") from exc
+    labels = tuple(line.strip() for line in lines)
+    if len(labels) > _MAX_LABELS:
+        raise BadManifest(f"{path.name}: got {len(labels)} labels, wanted at most {_MAX_LABELS}")
+    longest = max(map(len, labels))
+    if longest > _MAX_LABEL_LENGTH:
+        raise BadManifest(
+            f"{path.name}: got a label of {longest} characters, wanted at most {_MAX_LABEL_LENGTH}"
+        )
+    return labels

@@ -103,46 +103,6 @@ class Isolation(StrEnum):
     ALL = "all"
 
 
-class ModelScheduling(Table):
-    """How a model's graphs are run, where the operator knows better than the measurement.
-
-    threads, max_batch_rows: None as measured here.   The rest: as in `requests.BatchPolicy`.
-    """
-
-    threads: int | None = Field(None, gt=0, le=1024)
-    max_batch_rows: int | None = Field(None, gt=0, le=1024)
-    preferred_batch_rows: tuple[Annotated[int, Field(gt=0)], ...] = ()
-    max_queue_delay_us: int = Field(0, ge=0, le=10_000_000)
-    max_queue_size: int = Field(64, gt=0)
-    default_timeout_us: int = Field(0, ge=0)
-    timeout_action: Literal["reject", "delay"] = "reject"
-
-    @field_validator("preferred_batch_rows")
-    @classmethod
-    def _within_a_batch(cls, sizes: tuple[int, ...], info: Any) -> tuple[int, ...]:
-        largest = info.data.get("max_batch_rows") or 0
-        if any(size > largest for size in sizes):
-            raise ValueError("sizes up to max_batch_rows, which is to be given, too")
-        return sizes
-
-
-class SchedulerSettings(Table):
-    """The `[scheduler]` table.
-
-    max_queue_size: requests of all graphs of a device.   weights: an app's share against the
-    others', 1 if not named.   models: by name, or name:version.
-    """
-
-    max_queue_size: int = Field(256, gt=0)
-    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    models: dict[str, ModelScheduling] = Field(default_factory=dict)
-
-    def of_model(self, name: str) -> ModelScheduling:
-        """Find what is said about a model. name: name:version, or "" for a guest's own bytes."""
-        plain = name.partition(":")[0]
-        return self.models.get(name) or self.models.get(plain) or ModelScheduling()
-
-
 class HttpLimits(Table):
     """What clients of the socket may use, over all listeners.
 
@@ -200,6 +160,46 @@ def inherited_sockets() -> dict[int, str]:
     return {3 + i: labels[i] if i < len(labels) else "" for i in range(int(count))}
 
 
+class ModelScheduling(Table):
+    """How a model's graphs are run, where the operator knows better than the measurement.
+
+    threads, max_batch_rows: None as measured here.   The rest: as in `requests.BatchPolicy`.
+    """
+
+    threads: int | None = Field(None, gt=0, le=1024)
+    max_batch_rows: int | None = Field(None, gt=0, le=1024)
+    preferred_batch_rows: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    max_queue_delay_us: int = Field(0, ge=0, le=10_000_000)
+    max_queue_size: int = Field(64, gt=0)
+    default_timeout_us: int = Field(0, ge=0)
+    timeout_action: Literal["reject", "delay"] = "reject"
+
+    @field_validator("preferred_batch_rows")
+    @classmethod
+    def _within_a_batch(cls, sizes: tuple[int, ...], info: Any) -> tuple[int, ...]:
+        largest = info.data.get("max_batch_rows") or 0
+        if any(size > largest for size in sizes):
+            raise ValueError("sizes up to max_batch_rows, which is to be given, too")
+        return sizes
+
+
+class SchedulerSettings(Table):
+    """The `[scheduler]` table.
+
+    max_queue_size: requests of all graphs of a device.   weights: an app's share against the
+    others', 1 if not named.   models: by name, or name:version.
+    """
+
+    max_queue_size: int = Field(256, gt=0)
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    models: dict[str, ModelScheduling] = Field(default_factory=dict)
+
+    def of_model(self, name: str) -> ModelScheduling:
+        """Find what is said about a model. name: name:version, or "" for a guest's own bytes."""
+        plain = name.partition(":")[0]
+        return self.models.get(name) or self.models.get(plain) or ModelScheduling()
+
+
 def state_folder(chosen: Path | str | None = None) -> Path:
     """Tell where the box keeps everything, absolute; nothing is made."""
     # systemd separates several folders by colons; ours is the first.
@@ -219,12 +219,17 @@ class Settings(BaseSettings):
     socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
     max_pixels: of one picture, width * height.
     isolation: a process costs 90 to 190 MB and 0.1 to 0.2 ms a run, and survives a bad model.
+    max_model_bytes: of one version of a model as it is uploaded, all its files together.
     allow_device_fallback: compute on the CPU where the asked device is absent.
-    predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
+    predictions_max_rows, predictions_max_age_days, predictions_max_bytes: history kept, whichever
+    ends first; bytes of the database's file.
+    max_streams: clients that follow predictions at the same time.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
     stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
     stop_grace_s: how long requests under way may then take to finish.
+    shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
+        socket could then name any object in /dev/shm that the box's user may open.
     """
 
     model_config = SettingsConfigDict(
@@ -243,17 +248,21 @@ class Settings(BaseSettings):
     scheduler: SchedulerSettings = SchedulerSettings()
     isolation: Isolation = Isolation.FOREIGN
     max_body_bytes: SizeBytes = 32 * MIB
+    max_model_bytes: SizeBytes = 1 * GIB
     # Pillow warns, through a process-wide switch, above 89 million.
     max_pixels: int = Field(50_000_000, gt=0, le=80_000_000)
     allow_device_fallback: bool = False
     predictions_max_rows: int = Field(1_000_000, gt=0)
     predictions_max_age_days: float = Field(30.0, gt=0)
+    predictions_max_bytes: Annotated[SizeBytes, Field(ge=16 * MIB)] = 2 * GIB
+    max_streams: int = Field(100, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
     tcp: Tcp | None = None
     http: HttpLimits = HttpLimits()
     stop_settle_s: float = Field(0.0, ge=0, le=3600)
     stop_grace_s: float = Field(10.0, ge=0, le=3600)
+    shared_memory: bool = False
 
     @field_validator("state")
     @classmethod

@@ -1,244 +1,272 @@
-"""Many pictures in one body: multipart, or JPEGs one after the other (MJPEG); pure.
+"""Models that are uploaded: received beside, checked, loaded for trial, then given their name.
+
+    with uploads.begin("cat", "2") as upload:
+        ...  write files under upload.files, or one archive to upload.archive ...
+        added = uploads.install(upload)
 
 Guarantees:
-1. Memory is bounded: one picture of at most max_bytes is kept; a larger one is passed over.
-2. A body without end is read without end, but not one that holds no picture for max_bytes.
+1. A version that can be found is whole, matches its manifest, and has been loaded on this box in
+   every encoding that the box has a runtime for. One of them that does not load refuses the
+   upload: guests get the preferred encoding, and would get that one.
+2. A model with a sample has recognised it in each of these.
+3. Nothing of a refused or interrupted upload is ever found; a crash leaves a temporary that the
+   next start sweeps.
+
+The trial measures how the model is best run here, so that its first load by a guest is quick.
 """
 
-import re
-from collections.abc import Iterator
-from email.message import Message
-from typing import Protocol
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
+from appliance.errors import (
+    ApplianceError,
+    BadManifest,
+    BadModel,
+    BadRequest,
+    Conflict,
+    Unavailable,
+)
+from appliance.fields import check_name, check_version
+from appliance.files import read_bounded, remove_tree
+from appliance.manifests import (
+    ModelFiles,
+    ModelPackage,
+    ModelSample,
+    load_model_folder,
+    name_from,
+)
+from appliance.models import ModelRepository, named_model
+from appliance.pictures import decode
+from appliance.sampling import Subject, check_fit, look, refused
+from appliance.unpacking import ARCHIVE_SUFFIXES, Bounds, model_root, unpack
+from wasi_nn.backend import Backend, Device, Encoding
+from wasi_nn.catalogue import StaticCatalogue
+from wasi_nn.devices import present
+from wasi_nn.errors import NNError
+from wasi_nn.executor import Executor, Ticket
+from wasi_nn.registry import Loader, Registry
 
-from appliance.errors import BadRequest, TooBig
+log = logging.getLogger(__name__)
 
-# What encoders and cameras call JPEGs without anything in between.
-_MJPEG = {"video/x-motion-jpeg", "video/mjpeg", "video/x-mjpeg", "image/x-motion-jpeg"}
-# Of one picture, whatever its bytes are.
-_SINGLE = {"image/jpeg", "image/png", "image/webp"}
-_START = b"\xff\xd8\xff"
-# A marker; FF 00 is data, FF D0 to D7 stand inside it, FF FF is padding.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_START_OF_IMAGE, _END_OF_IMAGE, _TEMPORARY = 0xD8, 0xD9, 0x01
-_MAX_BOUNDARY = 200
-# The smallest JPEG there can be has 107.
-_MIN_JPEG_BYTES = 100
-
-# None stands for a picture that was too big.
-Picture = bytes | None
+# Each may take max_model_bytes twice, packed and unpacked; chosen, not measured.
+MAX_AT_ONCE = 2
+_MAX_PICTURE_BYTES = 32 * 1024 * 1024
+_RETRY_S = 10.0
 
 
-class Splitter(Protocol):
-    """Takes a body piece by piece and gives the pictures in it."""
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """max_bytes: of the files of one version together.   max_pixels: of its sample."""
 
-    def feed(self, chunk: bytes) -> Iterator[Picture]:
-        """Take a piece. Raises: BadRequest, TooBig if it is no such body."""
-        ...
-
-    def finish(self) -> Iterator[Picture]:
-        """Give what the end completes."""
-        ...
+    max_bytes: int
+    max_pixels: int
 
 
-def splitter_for(content_type: str, max_bytes: int) -> Splitter:
-    """Choose by the header Content-Type.
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload under way. folder: gone when it ends."""
 
-    max_bytes: of one picture.   Raises: BadRequest for a multipart without a boundary.
+    name: str
+    version: str
+    folder: Path
+    bounds: Bounds
+
+    @property
+    def files(self) -> Path:
+        """Where files go that come one by one."""
+        return self.folder / "files"
+
+    @property
+    def archive(self) -> Path:
+        """Where an archive goes."""
+        return self.folder / "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new version. loaded: encodings that were tried.   untried: without a runtime here.
+
+    is_default: whether the plain name means this version now.
     """
-    message = Message()
-    message["content-type"] = content_type
-    kind = message.get_content_type() if content_type else ""
-    if kind.startswith("multipart/"):
-        boundary = message.get_param("boundary")
-        if not isinstance(boundary, str) or not 0 < len(boundary) <= _MAX_BOUNDARY:
-            raise BadRequest(
-                f"content-type {kind}: got no usable boundary, wanted boundary=... of 1 to "
-                f"{_MAX_BOUNDARY} characters"
-            )
-        return Multipart(boundary.encode("latin-1", "replace"), max_bytes)
-    if kind in _MJPEG:
-        return Mjpeg(max_bytes)
-    return Whole(max_bytes, is_single=kind in _SINGLE)
+
+    name: str
+    version: str
+    loaded: tuple[str, ...]
+    untried: tuple[str, ...]
+    is_default: bool
 
 
-class Whole:
-    """The body is one picture; unless it must be, one that begins as a JPEG may be many."""
+class ModelUploads:
+    """Takes models into the operator's root. Thread-safe.
 
-    def __init__(self, max_bytes: int, *, is_single: bool) -> None:
-        self._max_bytes = max_bytes
-        self._is_single = is_single
-        self._body = bytearray()
-        self._mjpeg: Mjpeg | None = None
+    loader: as the box's registry has it, so that a plan measured here is found there.
+    """
 
-    def feed(self, chunk: bytes) -> Iterator[Picture]:
-        """See `Splitter.feed`."""
-        if self._mjpeg is not None:
-            yield from self._mjpeg.feed(chunk)
-            return
-        self._body += chunk
-        if not self._is_single and self._body.startswith(_START):
-            self._mjpeg = Mjpeg(self._max_bytes)
-            yield from self._mjpeg.feed(bytes(self._body))
-            self._body.clear()
-        elif len(self._body) > self._max_bytes:
-            raise TooBig(f"body: got over {self._max_bytes} bytes, wanted at most that")
+    def __init__(
+        self, repository: ModelRepository, backends: Sequence[Backend], loader: Loader,
+        executor: Executor, limits: UploadLimits,
+    ) -> None:  # fmt: skip
+        self._repository = repository
+        self._backends = tuple(backends)
+        self._loader = loader
+        self._executor = executor
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._under_way: set[tuple[str, str]] = set()
 
-    def finish(self) -> Iterator[Picture]:
-        """See `Splitter.finish`."""
-        if self._mjpeg is not None:
-            yield from self._mjpeg.finish()
-        elif self._body:
-            yield bytes(self._body)
+    @contextmanager
+    def begin(self, name: str, version: str) -> Iterator[Upload]:
+        """Reserve a version and a folder for what arrives.
 
+        Raises: BadRequest for a name that is none; Conflict if there is such a version, or it is
+        being uploaded; Unavailable if too many are.
+        """
+        _check("name", name, check_name)
+        _check("version", version, check_version)
+        self._repository.check_absent(name, version)
+        with self._reserved(name, version):
+            folder = self._repository.stage()
+            try:
+                yield Upload(name, version, folder, Bounds(self.limits.max_bytes))
+            finally:
+                try:
+                    remove_tree(folder)
+                except ApplianceError as exc:
+                    log.warning("upload not cleared away reason=%s", exc)
 
-class Mjpeg:
-    """JPEGs one after the other; what lies between them is passed over."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = bytearray()
-        # Where to look for the next marker; 0 outside of a picture.
-        self._at = 0
-        self._garbage = 0
-
-    def feed(self, chunk: bytes) -> Iterator[Picture]:
-        """See `Splitter.feed`."""
-        self._bytes += chunk
-        while self._begin():
-            end = self._end()
-            if end >= _MIN_JPEG_BYTES:
-                self._garbage = 0
-                yield self._cut(end)
-            elif end:
-                self._garbage += len(self._cut(end))
-            elif len(self._bytes) > self._max_bytes:
-                self._cut(len(self._bytes))
-                yield None
-            else:
-                return
-
-    def finish(self) -> Iterator[Picture]:
-        """See `Splitter.finish`: the last one is cut short."""
-        if self._at:
-            yield self._cut(len(self._bytes))
-
-    def _begin(self) -> bool:
-        """Drop what is before a picture. Returns: whether there is one."""
-        if self._at:
-            return True
-        start = self._bytes.find(_START)
-        dropped = start if start >= 0 else max(0, len(self._bytes) - len(_START) + 1)
-        del self._bytes[:dropped]
-        self._garbage += dropped
-        if self._garbage > self._max_bytes:
-            raise BadRequest(
-                f"body: got over {self._max_bytes} bytes without a JPEG, wanted JPEGs one after "
-                "the other"
-            )
-        if start < 0:
-            return False
-        self._at = 2
-        return True
-
-    def _end(self) -> int:
-        """Walk the markers. Returns: where the picture ends, 0 if that has not come yet."""
-        # Beyond the end while a segment has not come whole.
-        while self._at <= len(self._bytes):
-            found = _MARKER.search(self._bytes, self._at)
-            if found is None:
-                # The last byte may be the first half of a marker.
-                self._at = max(self._at, len(self._bytes) - 1)
-                return 0
-            self._at = found.start()
-            marker = self._bytes[self._at + 1]
-            if marker == _END_OF_IMAGE:
-                return self._at + 2
-            if marker == _START_OF_IMAGE:
-                # The one before it was cut short.
-                return self._at
-            if marker == _TEMPORARY:
-                self._at += 2
-                continue
-            if len(self._bytes) < self._at + 4:
-                return 0
-            # A segment may hold a thumbnail, which has an end of its own.
-            self._at += 2 + max(2, int.from_bytes(self._bytes[self._at + 2 : self._at + 4], "big"))
-        return 0
-
-    def _cut(self, end: int) -> bytes:
-        picture = bytes(self._bytes[:end])
-        del self._bytes[:end]
-        self._at = 0
-        return picture
-
-
-class Multipart:
-    """Every part is a picture, whatever it is called."""
-
-    def __init__(self, boundary: bytes, max_bytes: int) -> None:
-        self._boundary = boundary
-        self._max_bytes = max_bytes
-        self._parser: MultipartParser | None = None
-        self._start = bytearray()
-        self._part: bytearray | None = None
-        self._is_too_big = False
-        self._done: list[Picture] = []
-
-    def feed(self, chunk: bytes) -> Iterator[Picture]:
-        """See `Splitter.feed`."""
-        if self._parser is None:
-            self._start += chunk
-            if len(self._start.lstrip(b"\r\n")) < len(self._boundary) + 2:
-                return
-            self._parser, chunk = self._new_parser(), bytes(self._start)
-            self._start.clear()
+    @contextmanager
+    def _reserved(self, name: str, version: str) -> Iterator[None]:
+        with self._lock:
+            if (name, version) in self._under_way:
+                raise Conflict(f"model {name}:{version}: is being uploaded by somebody else")
+            if len(self._under_way) >= MAX_AT_ONCE:
+                raise Unavailable(
+                    f"upload: {MAX_AT_ONCE} are under way; try again later", retry_after_s=_RETRY_S
+                )
+            self._under_way.add((name, version))
         try:
-            self._parser.write(chunk)
-        except FormParserError as exc:
-            raise BadRequest(
-                "body: is no well-formed multipart; wanted parts between lines of -- and the "
-                "boundary, each with its header fields and an empty line"
-            ) from exc
-        yield from self._done
-        self._done.clear()
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard((name, version))
 
-    def finish(self) -> Iterator[Picture]:
-        """See `Splitter.finish`: many cameras never send the last boundary."""
-        if self._start:
-            raise BadRequest("body: ended before the first boundary")
-        if self._part:
-            self._end_part()
-        yield from self._done
-        self._done.clear()
+    def install(self, upload: Upload) -> Added:
+        """Check what arrived and let it be found.
 
-    def _new_parser(self) -> MultipartParser:
-        boundary, start = self._boundary, self._start.lstrip(b"\r\n")
-        if boundary.startswith(b"--") and not start.startswith(b"--" + boundary):
-            # Some cameras name it with the dashes that it has in the body anyway.
-            boundary = boundary[2:]
-        return MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin_part,
-                "on_part_data": self._take,
-                "on_part_end": self._end_part,
-            },
+        Raises: BadRequest, BadManifest, BadModel, TooBig, Conflict, Unavailable; nothing of it is
+        found then.
+        """
+        archive = _archive_in(upload)
+        unpacked = upload.folder / "unpacked" if archive is not None else upload.files
+        if archive is not None:
+            unpack(archive, unpacked, Bounds(self.limits.max_bytes))
+            archive.unlink()
+        if not unpacked.is_dir():
+            raise BadRequest("upload: it holds no files")
+        root = model_root(unpacked)
+        package = _checked(root, upload.name, upload.version)
+        loaded, untried = self._try(upload.name, upload.version, package)
+        self._repository.add(root, upload.name, upload.version)
+        entries = self._repository.versions(upload.name)
+        is_default = any(e.is_default and e.version == upload.version for e in entries)
+        return Added(upload.name, upload.version, loaded, untried, is_default)
+
+    # -- trial -----------------------------------------------------------------------------------
+
+    def _try(
+        self, name: str, version: str, package: ModelPackage
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Load every encoding that can be loaded here. Returns: those, and the others."""
+        registry = Registry(
+            self._backends, StaticCatalogue((named_model(name, version, package),)), self._loader
+        )
+        able = [files for files in package.manifest.files if self._is_able(files.encoding)]
+        if not able:
+            had = ", ".join(files.encoding.value for files in package.manifest.files)
+            raise BadModel(
+                f"model {name}:{version}: this box has no runtime for {had}; convert it to onnx, "
+                "openvino or tensorflowlite"
+            )
+        for files in able:
+            self._try_one(registry, name, files, package)
+        tried = tuple(files.encoding.value for files in able)
+        every = (files.encoding.value for files in package.manifest.files)
+        return tried, tuple(encoding for encoding in every if encoding not in tried)
+
+    def _is_able(self, encoding: Encoding) -> bool:
+        return any(
+            encoding in backend.encodings and Device.CPU in present(backend.probe())
+            for backend in self._backends
         )
 
-    def _begin_part(self) -> None:
-        self._part, self._is_too_big = bytearray(), False
+    def _try_one(
+        self, registry: Registry, name: str, files: ModelFiles, package: ModelPackage
+    ) -> None:
+        config = json.dumps({"encoding": files.encoding.value}).encode()
+        try:
+            reference = registry.load_named(name, config)
+        except NNError as exc:
+            error = refused(exc)
+            if isinstance(error, Unavailable):
+                raise error from exc
+            raise BadModel(f"model {name}: {files.encoding.value} does not load: {exc}") from exc
+        try:
+            check_fit(package, files.encoding, reference.graph)
+            if package.manifest.sample is not None:
+                subject = Subject(package, files.encoding, reference.graph)
+                self._check_sample(subject, package.manifest.sample)
+        finally:
+            reference.release()
 
-    def _take(self, data: bytes, start: int, end: int) -> None:
-        if self._part is None or self._is_too_big:
-            return
-        self._part += data[start:end]
-        if len(self._part) > self._max_bytes:
-            self._part.clear()
-            self._is_too_big = True
+    def _check_sample(self, subject: Subject, sample: ModelSample) -> None:
+        """Raises: BadModel if the model does not say first what its sample is."""
+        encoded = read_bounded(
+            subject.package.folder / sample.picture, max_bytes=_MAX_PICTURE_BYTES
+        )
+        pixels, _ = decode(encoded, max_pixels=self.limits.max_pixels)
+        sight = look(pixels, subject, self._executor, Ticket(owner="upload"))
+        said = sight.top[0].label if sight.top else None
+        if sample.label is not None and said != sample.label:
+            raise BadModel(
+                f"{subject.encoding.value}: the sample {sample.picture} gave {said}, wanted "
+                f"{sample.label}; is the preprocessing in model.toml right?"
+            )
 
-    def _end_part(self) -> None:
-        part, self._part = self._part, None
-        self._done.append(None if self._is_too_big else bytes(part or b""))
+
+def _check(what: str, text: str, check: Callable[[str], str]) -> None:
+    try:
+        check(text)
+    except ValueError as exc:
+        raise BadRequest(f"model {what}: got {text[:80]!r}, wanted {exc}") from exc
+
+
+def _archive_in(upload: Upload) -> Path | None:
+    """Find the archive: the body as it came, or the only file, by its name."""
+    if upload.archive.is_file():
+        return upload.archive
+    if not upload.files.is_dir():
+        return None
+    inside = list(upload.files.iterdir())
+    is_archive = len(inside) == 1 and inside[0].name.lower().endswith(ARCHIVE_SUFFIXES)
+    return inside[0] if is_archive else None
+
+
+def _checked(root: Path, name: str, version: str) -> ModelPackage:
+    """Read the manifest of what was unpacked, and compare it with the request and the files."""
+    package = load_model_folder(root, default_name=name, is_verified=True)
+    manifest = package.manifest
+    said = manifest.version if "version" in manifest.model_fields_set else version
+    # A name that was not said was made of the request's.
+    called = name if manifest.name == name_from(name) else manifest.name
+    for key, got, wanted in (("name", called, name), ("version", said, version)):
+        if got != wanted:
+            raise BadManifest(
+                f"model.toml: {key}: got {got}, wanted {wanted} as in the request; correct one of "
+                "them"
+            )
+    return package

@@ -22,21 +22,21 @@ LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "pace", "seats"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip", "modelfolders", "latencies", "overlays",
-     "uploads", "camerametrics"),
+     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "latencies",
+     "overlays", "splitting", "camerametrics"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests", "store",
-     "versions", "cameras"),
-    ("apps", "pipeline", "deploy", "standings", "inbox", "routing", "viewing"),
-    ("api", "client"),
+     "versions", "sharedmemory", "feed", "sampling", "uploads", "cameras"),
+    ("apps", "pipeline", "deploy", "standings", "inbox", "inference", "routing", "viewing"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.motion",
+    "metrics", "nesting", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.motion",
     "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config", "cameras.feeds",
-    "latencies", "uploads", "overlays", "camerametrics",
+    "latencies", "splitting", "overlays", "camerametrics",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -53,13 +53,18 @@ HOLDERS = {
         "appliance.isolation.process",
         "appliance.cameras.process",
     },
-    "socket": {"appliance.client.wire", "appliance.cameras.decoder"}
+    "socket": {"appliance.client.wire", "appliance.client_triton", "appliance.cameras.decoder"}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
-    "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "viewers")},
+    "asyncio": {
+        f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream", "viewers")
+    },
     "multiprocessing": set(),
     "concurrent": set(),
-    "sqlite3": {"appliance.store"},
+    "sqlite3": {
+        f"appliance.store.{name}"
+        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+    },
     "signal": {
         "appliance.cli.demo",
         "appliance.cli.serve",

@@ -63,9 +63,10 @@ class Protocol(HttpToolsProtocol):
         self._peer, self._is_local = "-", False
         self._exchange = Exchange()
         self._is_in_head = False
-        # Of the head under way; what came in the read where it began is not in the first.
+        # Of the head under way. In the read where the request before it ended, the first is not
+        # known and counts nothing.
         self._head_bytes = self._head_fields = self._field_bytes = 0
-        self._has_begun_now = False
+        self._has_ended_now = False
         # The head's or the body's; never both.
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -112,7 +113,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_closing or self._refusal is not None:
             return
         self._unset_keepalive_if_required()
-        self._has_begun_now = False
+        self._has_ended_now = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -121,7 +122,7 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError as exc:
             self._refuse(self._excess() or _malformed(exc))
             return
-        if self._is_in_head and not self._has_begun_now:
+        if self._is_in_head and not self._has_ended_now:
             self._head_bytes += len(data)
             if (refusal := self._excess()) is not None:
                 self._refuse(refusal)
@@ -132,7 +133,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_in_head = self._has_begun_now = True
+        self._is_in_head = True
         self._head_bytes = self._head_fields = self._field_bytes = 0
         self._exchange = Exchange(self._peer, self._is_local)
         put_exchange(cast(Scope, self.scope), self._exchange)
@@ -162,6 +163,10 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._exchange.bytes_in += len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._has_ended_now = True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self._owed -= 1

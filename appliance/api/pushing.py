@@ -11,7 +11,7 @@ from appliance.cameras.states import Camera, Drop
 from appliance.cameras.urls import Kind
 from appliance.errors import ApplianceError, BadPicture, BadRequest, TooBig
 from appliance.readiness import Phase
-from appliance.uploads import Picture, splitter_for
+from appliance.splitting import Picture, splitter_for
 
 router = APIRouter(prefix="/v1/cameras", tags=["cameras"])
 

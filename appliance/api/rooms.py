@@ -5,6 +5,8 @@ from typing import Protocol
 from appliance.apps import AppTable
 from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
+from appliance.feed import Feed
+from appliance.inference import Inference
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
@@ -14,6 +16,7 @@ from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads
 from appliance.viewing import Viewing
 from wasi_nn.registry import Registry
 
@@ -27,6 +30,8 @@ class Rooms(Protocol):
     cameras: CameraTable
     deployer: Deployer
     log_ring: LogRing
+    inference: Inference
+    feed: Feed
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
@@ -35,4 +40,5 @@ class Rooms(Protocol):
     router: Router
     scheduler: Scheduler
     store: PredictionStore
+    uploads: ModelUploads
     viewing: Viewing

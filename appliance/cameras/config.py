@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from appliance.cameras.feeds import Feeds
 from appliance.cameras.urls import LIVE, Source, parse
-from appliance.manifests import Name
+from appliance.fields import Name
 from appliance.settings import Table
 
 # Of one frame as it is kept, width * height; larger ones are scaled down. 4K: 25 MB a slot.

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from appliance.manifests import Name
+from appliance.fields import Name
 from appliance.records import Frame
 from appliance.settings import Table
 

@@ -40,6 +40,11 @@ def read_file(path: Path) -> bytes:
         raise BadRequest(f"{path}: {exc.strerror}") from exc
 
 
+def printable(text: str) -> str:
+    """Escape what would drive the terminal: a guest says what it likes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def print_json(answers: Iterable[BaseModel]) -> None:
     """Print what the box said, one object a line, as it said it."""
     for answer in answers:

@@ -1,5 +1,7 @@
 """`appliance predictions`: the history as a table, or predictions as they are made."""
 
+import json
+import math
 import time
 from datetime import datetime
 from itertools import islice
@@ -9,7 +11,7 @@ import typer
 from rich.table import Table
 
 from appliance.api.shapes import Prediction
-from appliance.cli.options import Json, State, connect, console, print_json
+from appliance.cli.options import Json, State, connect, console, print_json, printable
 from appliance.cli.watching import Outage
 from appliance.client import Client, Event, Lost
 from appliance.client.routes import PAGE_ROWS, Filters, Watched
@@ -86,16 +88,23 @@ def unix_time(text: str | None, now: float) -> float | None:
     if text is None:
         return None
     try:
-        if text[-1:] in _AGES:
-            return now - float(text[:-1]) * _AGES[text[-1]]
-        if text.replace(".", "", 1).isdigit():
-            return float(text)
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError) as exc:
+        seconds = _seconds(text, now)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
         raise BadRequest(
             f"time: got {text}, wanted an age such as 10m, a time such as 2026-01-31T12:00, or "
             "Unix seconds"
-        ) from exc
+        )
+    return seconds
+
+
+def _seconds(text: str, now: float) -> float:
+    if text[-1:] in _AGES:
+        return now - float(text[:-1]) * _AGES[text[-1]]
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _table(found: list[Prediction]) -> Table:
@@ -131,9 +140,11 @@ def _print_event(event: Event, as_json: bool) -> None:
     elif as_json:
         typer.echo(event.model_dump_json())
     else:
-        what = event.label if event.label is not None else str(event.data.get("text", "-"))
+        what = event.label or str(event.data.get("text", json.dumps(event.data)))
         when = _local(event.captured_at, "%H:%M:%S")
-        typer.echo(f"{when}  {event.app}  {event.source}  {what}  {_score(event)}".rstrip())
+        typer.echo(
+            f"{when}  {event.app}  {event.source}  {printable(what)}  {_score(event)}".rstrip()
+        )
 
 
 def _local(unix_s: float, form: str) -> str:

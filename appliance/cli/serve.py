@@ -1,6 +1,7 @@
 """`appliance serve`: run the box."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import resource
@@ -18,9 +19,13 @@ from appliance.api.server import Server, Serving
 from appliance.app import Box
 from appliance.cli.options import State, settings_of
 from appliance.logs import LogLevel, LogStyle, configure
+from appliance.settings import MIB
 
 # Read by whoever started us, to know that the socket answers.
 READY = "listening on "
+
+# malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +45,23 @@ def bound_memory(max_bytes: int | None) -> None:
         wanted = min(wanted, hard)
     # Of private writable memory: what wasm reserves and never uses does not count.
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def keep_freed_memory() -> None:
+    """Have the allocator keep the buffers of one frame for the next.
+
+    By its defaults glibc gives them back to the kernel after every frame and gets the same pages
+    anew, one fault each: decoding a picture of 600 x 400 took 2.9 ms instead of 1.3. Bounded, so
+    that a burst of large pictures is given back: 32 MiB for each of a few arenas.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another libc
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in (
+            (_M_MMAP_THRESHOLD, 12 * MIB),
+            (_M_TRIM_THRESHOLD, 32 * MIB),
+            (_M_ARENA_MAX, max(4, os.cpu_count() or 1)),
+        ):
+            mallopt(parameter, value)
 
 
 def _say_ready(listeners: Listeners) -> None:
@@ -84,6 +106,7 @@ def run(
     signal.signal(signal.SIGTERM, _give_up)
     settings = settings_of(state)
     bound_memory(settings.max_process_bytes)
+    keep_freed_memory()
     # The sockets first: they also lock the state folder.
     with contextlib.suppress(KeyboardInterrupt), listen(settings) as listeners:
         box = Box(settings)

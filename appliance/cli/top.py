@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 from prometheus_client.parser import text_string_to_metric_families
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Column, Table
+from rich.text import Text
 
 from appliance.cli.meters import Poll, app_rows, graph_rows
 from appliance.cli.options import State, connect, console
@@ -53,7 +55,7 @@ def _views(box: Client, interval_s: float) -> Iterator[RenderableType]:
             if not console.is_terminal:
                 outage.began(new)
             if old is not None:
-                yield Group(f"[bold]{new}[/]; waiting for it", *tables_of(old, None))
+                yield Group(Text(f"{new}; waiting for it", "bold"), *tables_of(old, None))
             continue
         outage.ended()
         if old is not None:
@@ -76,7 +78,7 @@ def poll_of(box: Client) -> Poll:
 
 def view_of(new: Poll, old: Poll | None) -> RenderableType:
     """Lay out one look at the box."""
-    return Group(_head(new), *tables_of(new, old))
+    return Group(head(new), *tables_of(new, old))
 
 
 def tables_of(new: Poll, old: Poll | None) -> list[RenderableType]:
@@ -84,14 +86,15 @@ def tables_of(new: Poll, old: Poll | None) -> list[RenderableType]:
     return [_apps(new, old), _graphs(new, old)]
 
 
-def _head(poll: Poll) -> str:
+def head(poll: Poll) -> str:
+    """Say how the box is, in a line."""
     health = poll.health
-    parts = [
-        f"appliance {health.version}", f"up {timedelta(seconds=int(health.uptime_s))}",
-        *([] if health.memory_bytes is None else [f"memory {health.memory_bytes / 2**20:.0f} MiB"]),
-        *(f"{count} queued for {device}" for device, count in sorted(poll.pending.items())),
-    ]  # fmt: skip
-    return ", ".join(parts)
+    up = timedelta(seconds=int(health.uptime_s))
+    memory = (
+        "" if health.memory_bytes is None else f", memory {health.memory_bytes / 2**20:.0f} MiB"
+    )
+    queued = [f", {count} queued for {device}" for device, count in poll.pending.items() if count]
+    return f"appliance {health.version}, up {up}{memory}" + "".join(queued or [", nothing queued"])
 
 
 def _apps(new: Poll, old: Poll | None) -> RenderableType:
@@ -99,29 +102,31 @@ def _apps(new: Poll, old: Poll | None) -> RenderableType:
     for row in app_rows(new, old):
         table.add_row(
             row.name, row.state, str(row.frames), _figure(row.frames_per_s),
-            _figure(row.latency_ms), str(row.failures), _figure(row.failures_per_s),
+            _figure(row.latency_ms, 2), str(row.failures), _figure(row.failures_per_s),
         )  # fmt: skip
     return table if new.apps else "no app is deployed"
 
 
 def _graphs(new: Poll, old: Poll | None) -> RenderableType:
     rows = graph_rows(new, old)
-    table = _table(
-        "graph", "computes on", "rows", "rows/s", "rows a run", "queue ms", "run ms", "failed"
-    )
+    table = _table("graph", "runs on", "rows", "rows/s", "rows/run", "queue ms", "run ms", "failed")
     for row in rows:
         table.add_row(
             row.name, row.place, str(row.rows), _figure(row.rows_per_s), _figure(row.mean_batch),
-            _figure(row.queue_ms), _figure(row.compute_ms), str(row.failures),
+            _figure(row.queue_ms, 2), _figure(row.compute_ms, 2), str(row.failures),
         )  # fmt: skip
     return table if rows else "no graph has computed"
 
 
-def _table(name: str, place: str, *figures: str) -> Table:
-    columns = (Column(figure, justify="right") for figure in figures)
-    # Names stay whole in a narrow terminal.
-    return Table(Column(name, no_wrap=True), place, *columns)
+def _table(*words: str) -> Table:
+    """Make a table of a name, a word, and figures."""
+    name, word, *figures = words
+    # Without lines it fits a terminal of 80 columns; names stay whole in a narrower one.
+    return Table(
+        Column(name, no_wrap=True), Column(word, no_wrap=True),
+        *(Column(figure, justify="right") for figure in figures), box=SIMPLE_HEAD,
+    )  # fmt: skip
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _figure(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

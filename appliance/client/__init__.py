@@ -15,6 +15,7 @@ Rules:
 4. No web framework is imported: this is for programs that use a box.
 """
 
+from appliance.api.shapes import Prediction
 from appliance.client.address import Patience
 from appliance.client.async_wire import AsyncStream
 from appliance.client.asynchronous import AsyncClient
@@ -22,7 +23,9 @@ from appliance.client.blocking import Client
 from appliance.client.errors import Refused
 from appliance.client.following import Event, Lost
 from appliance.client.wire import Stream
+from appliance.errors import Unavailable
 
 __all__ = [
-    "AsyncClient", "AsyncStream", "Client", "Event", "Lost", "Patience", "Refused", "Stream",
+    "AsyncClient", "AsyncStream", "Client", "Event", "Lost", "Patience", "Prediction", "Refused",
+    "Stream", "Unavailable",
 ]  # fmt: skip

@@ -73,7 +73,8 @@ class Following:
         except (ValidationError, ValueError, TypeError) as exc:
             raise Unavailable("the stream holds a line that is no prediction") from exc
         if prediction.id is not None:
-            self.after = max(self.after or 0, prediction.id)
+            # Ids grow within a stream. A lower one than before means that the history began anew.
+            self.after = prediction.id
         return prediction
 
     def pause_s(self, error: ApplianceError) -> float:

@@ -12,6 +12,8 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from appliance.api import shapes
+from appliance.api.shapes.health import Log as BoxLog
+from appliance.api.shapes.health import Ready
 from appliance.client.errors import refusal_of
 from appliance.errors import Unavailable
 
@@ -111,11 +113,21 @@ def _nothing(_: httpx.Response) -> None:
 
 
 _health = _read_as(shapes.Health)
+_ready = _read_as(Ready)
+_box_log = _read_as(BoxLog)
 _apps = _read_as(list[shapes.App])
+_app = _read_as(shapes.App)
+_app_detail = _read_as(shapes.AppDetail)
+_app_log = _read_as(shapes.Log)
 _deployed = _read_as(shapes.Deployed)
 _answer = _read_as(shapes.Answer)
 _models = _read_as(shapes.Models)
+_versions = _read_as(shapes.ModelVersions)
+_added = _read_as(shapes.Added)
+_plan = _read_as(shapes.ModelPlan)
+_sample = _read_as(shapes.Sample)
 _page = _read_as(shapes.Page)
+_summary = _read_as(shapes.Summary)
 
 
 def _given(filters: Mapping[str, Any]) -> dict[str, str | int | float]:
@@ -134,6 +146,15 @@ def health() -> Call[shapes.Health]:
     return Call("GET", "/healthz", _health)
 
 
+def ready() -> Call[Ready]:
+    return Call("GET", "/readyz", _ready)
+
+
+def logs(lines: int, level: str, app: str | None) -> Call[BoxLog]:
+    asked = _given({"lines": lines, "level": level, "app": app})
+    return Call("GET", _at("logs"), _box_log, params=asked)
+
+
 def metrics() -> Call[str]:
     return Call("GET", "/metrics", _text)
 
@@ -143,6 +164,32 @@ def metrics() -> Call[str]:
 
 def apps() -> Call[list[shapes.App]]:
     return Call("GET", _at("apps"), _apps)
+
+
+def app(name: str) -> Call[shapes.AppDetail]:
+    return Call("GET", _at("apps", name), _app_detail)
+
+
+def app_log(name: str, lines: int, level: str) -> Call[shapes.Log]:
+    asked: dict[str, str | int | float] = {"lines": lines, "level": level}
+    return Call("GET", _at("apps", name, "log"), _app_log, params=asked)
+
+
+def rollback(name: str, version: str | None) -> Call[shapes.Deployed]:
+    wanted = _given({"version": version})
+    return Call("POST", _at("apps", name, "rollback"), _deployed, json=wanted, is_work=True)
+
+
+def enable(name: str) -> Call[shapes.App]:
+    return Call("POST", _at("apps", name, "enable"), _app, is_work=True)
+
+
+def disable(name: str) -> Call[shapes.App]:
+    return Call("POST", _at("apps", name, "disable"), _app, is_work=True)
+
+
+def delete_app(name: str) -> Call[None]:
+    return Call("DELETE", _at("apps", name), _nothing, is_work=True)
 
 
 def deploy(name: str, content: bytes) -> Call[shapes.Deployed]:
@@ -160,11 +207,45 @@ def models() -> Call[shapes.Models]:
     return Call("GET", _at("models"), _models)
 
 
+def model(name: str) -> Call[shapes.ModelVersions]:
+    return Call("GET", _at("models", name), _versions)
+
+
+def upload_model(
+    name: str, version: str, content: bytes | Mapping[str, bytes]
+) -> Call[shapes.Added]:
+    path = _at("models", name, version)
+    if isinstance(content, bytes):
+        return Call("PUT", path, _added, content=content, is_work=True)
+    return Call("PUT", path, _added, files=content, is_work=True)
+
+
+def delete_model(name: str, version: str) -> Call[None]:
+    return Call("DELETE", _at("models", name, version), _nothing, is_work=True)
+
+
+def plan(name: str, version: str | None) -> Call[shapes.ModelPlan]:
+    return Call("GET", _at("models", name, "plan"), _plan, params=_given({"version": version}))
+
+
+def sample(
+    name: str, picture: bytes | None, version: str | None, encoding: str | None
+) -> Call[shapes.Sample]:
+    asked = _given({"version": version, "encoding": encoding})
+    path = _at("models", name, "sample")
+    return Call("POST", path, _sample, params=asked, content=picture, is_work=True)
+
+
 # -- predictions -----------------------------------------------------------------------------------
 
 
 def predictions(filters: Mapping[str, Any]) -> Call[shapes.Page]:
     return Call("GET", _at("predictions"), _page, params=_given(filters))
+
+
+def summary(interval_s: int, filters: Mapping[str, Any]) -> Call[shapes.Summary]:
+    asked = _given({"interval": interval_s, **filters})
+    return Call("GET", _at("predictions", "summary"), _summary, params=asked)
 
 
 def newest() -> Call[int]:

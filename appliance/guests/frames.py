@@ -24,8 +24,7 @@ import numpy as np
 import wasmtime
 
 from appliance.guests.journal import Journal
-from appliance.manifests import AppManifest, OutputKind
-from appliance.modelfolders import ModelPackage
+from appliance.manifests import AppManifest, ModelPackage, OutputKind
 from appliance.preprocess import InputSpec, Layout, tensor_bytes, tensor_shape, to_tensor
 from appliance.records import MAX_DEPTH, MAX_OUTPUT_BYTES, Frame, json_object
 from wasi_nn.errors import Busy, InvalidArgument, NNError, NotFound, TooLarge, UnsupportedOperation

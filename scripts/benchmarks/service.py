@@ -8,7 +8,7 @@ import numpy as np
 
 from appliance.app import Box
 from appliance.bundles import Bundle
-from appliance.modelfolders import load_model_folder
+from appliance.manifests import load_model_folder
 from appliance.pictures import decode
 from appliance.preprocess import to_tensor
 from appliance.records import Frame

@@ -14,11 +14,11 @@ from appliance.manifests import (
     ModelManifest,
     OutputKind,
     Resize,
+    load_model_folder,
     name_from,
     parse_app_manifest,
     parse_model_manifest,
 )
-from appliance.modelfolders import load_model_folder
 from appliance.settings import MIB, AppLimits
 from wasi_nn.backend import Device, Encoding
 from wasi_nn.tensor import Numbering, TensorType

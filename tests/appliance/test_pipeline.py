@@ -7,6 +7,7 @@ import pytest
 
 from appliance.apps import AppTable, LiveApp, make_live
 from appliance.errors import GuestFailed, NotFound, Unavailable
+from appliance.feed import Feed
 from appliance.pipeline import Pipeline
 from appliance.records import Frame
 from appliance.store import PredictionQuery, PredictionStore
@@ -22,7 +23,8 @@ class Line:
     def __init__(self, workshop: Workshop, folder: Path, store: PredictionStore) -> None:
         self.table = AppTable()
         self.store = store
-        self.pipeline = Pipeline(self.table, store, clock=lambda: NOW)
+        self.feed = Feed(max_subscribers=1)
+        self.pipeline = Pipeline(self.table, store, self.feed, clock=lambda: NOW)
         self._workshop, self._folder = workshop, folder
 
     def add(self, wasm: bytes) -> LiveApp:

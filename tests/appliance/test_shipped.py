@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance import shipped
-from appliance.manifests import parse_app_manifest
-from appliance.modelfolders import load_model_folder
+from appliance.manifests import load_model_folder, parse_app_manifest
 
 
 def test_what_we_ship_is_there() -> None:

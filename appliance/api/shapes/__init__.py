@@ -30,12 +30,33 @@ from appliance.api.shapes.cameras import (
     Route,
 )
 from appliance.api.shapes.health import Error, Health
-from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
-from appliance.api.shapes.predictions import Page, Prediction
+from appliance.api.shapes.models import (
+    Added,
+    Counts,
+    Figure,
+    Graph,
+    GraphPlan,
+    MeasuredPlan,
+    Model,
+    ModelDetail,
+    ModelFile,
+    ModelInput,
+    ModelOutput,
+    ModelPlan,
+    Models,
+    ModelVersions,
+    Plan,
+    Sample,
+    SampleTiming,
+    Score,
+)
+from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Answer", "App", "AppDetail", "Camera", "CameraDetail", "CameraSettings", "Cameras", "Counts",
-    "Deployed", "Device", "Devices", "Error", "Feed", "Graph", "Health", "Limits", "Log", "LogLine",
-    "Model", "Models", "NewCamera", "Page", "Plan", "Prediction", "Pushed", "Region", "Rollback",
-    "Route", "Timing", "Version",
+    "Added", "Answer", "App", "AppDetail", "Bucket", "Camera", "CameraDetail", "CameraSettings",
+    "Cameras", "Counts", "Deployed", "Device", "Devices", "Error", "Feed", "Figure", "Graph",
+    "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine", "MeasuredPlan", "Model",
+    "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan", "ModelVersions", "Models",
+    "NewCamera", "Page", "Plan", "Prediction", "Pushed", "Region", "Rollback", "Route", "Sample",
+    "SampleTiming", "Score", "Summary", "Timing", "Version",
 ]  # fmt: skip

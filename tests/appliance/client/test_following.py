@@ -67,6 +67,14 @@ def test_what_the_history_could_not_keep_does_not_move_it() -> None:
     assert 3 == one.after
 
 
+def test_a_history_that_began_anew_is_followed_from_there() -> None:
+    """Its ids are lower than those of the damaged one that was set aside."""
+    one = following(after=900)
+    list(one.feed(line(1)))
+
+    assert 1 == one.after
+
+
 def test_half_a_line_before_a_break_is_forgotten() -> None:
     """The box sends it again, whole."""
     one = following()
