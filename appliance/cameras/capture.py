@@ -23,6 +23,7 @@ REPORT_EVERY_S = 0.25
 # A film that is so late (a slow decoder, a stream that paused) goes on from here instead of
 # running to catch up.
 _LATE_S = 0.5
+_DEFAULT_FPS = 25.0
 # Every so many rows go into a frame's digest: a 720p frame is 0.3 ms instead of 2.5.
 _DIGEST_ROWS = 8
 
@@ -51,27 +52,38 @@ class Capture:
         self._motion = None if job.motion is None else MotionState(job.motion)
         self._sequence = job.first_sequence
         self._reported_at = 0.0
+        # Of films: when the first pass began, and how much of all passes is over.
+        self._starts_at: float | None = None
+        self._passed_s = 0.0
         self._realtime = job.source.is_on("realtime", default=job.realtime)
 
     def run(self, source: ShotSource) -> bool:
         """Take a source's pictures until it ends or `stop`. Returns: whether it had any."""
-        starts_at: float | None = None
-        before = self._tally.decoded
+        before, last_s = self._tally.decoded, 0.0
         for shot in source.shots():
             if self._stop.is_set():
                 return True
             self._tally.decoded += 1
-            if shot.media_s is not None and self._realtime:
-                now = time.monotonic()
-                starts_at = now - shot.media_s if starts_at is None else starts_at
-                late_s = now - (starts_at + shot.media_s)
-                if late_s > _LATE_S:
-                    starts_at += late_s
-                elif late_s < 0 and self._stop.wait(-late_s):
+            at_s: float | None = None
+            if shot.media_s is not None:
+                at_s, last_s = self._passed_s + shot.media_s, shot.media_s
+                if self._realtime and self._waits(at_s):
                     return True
-            self._take(shot)
+            self._take(shot, at_s)
             self.report_counts(is_due=False)
+        # The next pass begins when the last frame of this one has been shown for its time.
+        self._passed_s += last_s + 1 / (source.opened.fps or _DEFAULT_FPS)
         return self._tally.decoded > before
+
+    def _waits(self, at_s: float) -> bool:
+        """Wait for a frame's time. Returns: whether to stop instead."""
+        now = time.monotonic()
+        if self._starts_at is None:
+            self._starts_at = now - at_s
+        late_s = now - (self._starts_at + at_s)
+        if late_s > _LATE_S:
+            self._starts_at += late_s
+        return late_s < 0 and self._stop.wait(-late_s)
 
     def report_counts(self, *, is_due: bool) -> None:
         """Send the counts, at most every quarter of a second unless it is due."""
@@ -86,13 +98,11 @@ class Capture:
                 )
             )  # fmt: skip
 
-    def _take(self, shot: Shot) -> None:
+    def _take(self, shot: Shot, at_s: float | None) -> None:
         # At decode: the picture is here now, whatever follows takes its time.
         monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         now = monotonic_ns / 1e9
-        if not shot.is_chosen and not self._gate.passes(
-            now if shot.media_s is None else shot.media_s
-        ):
+        if not shot.is_chosen and not self._gate.passes(now if at_s is None else at_s):
             self._tally.rate += 1
             return
         sequence, self._sequence = self._sequence, self._sequence + 1

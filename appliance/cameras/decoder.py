@@ -24,6 +24,8 @@ from appliance.cameras.wire import Job, Opened
 
 # FFmpeg opens what has timestamps of some sort; a film without is shown at this rate.
 _DEFAULT_FPS = 25.0
+# PyAV gives the codec's flags as a plain number, newer ones than its enum knows among them.
+_INTRA_ONLY: int = Properties.INTRA_ONLY.value  # type: ignore[assignment]
 
 
 def log_to_stderr() -> None:
@@ -58,7 +60,7 @@ class Film:
         context = self._stream.codec_context
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.opened = Opened(context.name, context.width, context.height, float(rate or 0))
-        is_intra = Properties.INTRA_ONLY in Properties(context.codec.properties)
+        is_intra = bool(context.codec.properties & _INTRA_ONLY)
         self._thrift = Thrift(job.fps, is_intra=is_intra)
         self._first_s: float | None = None
         self._shown = 0
@@ -81,7 +83,7 @@ class Film:
         except (av.error.FFmpegError, OSError, MemoryError) as exc:
             raise SourceError(_explain(exc, self._job)) from exc
 
-    def _decode(self, packet: Packet[VideoStream]) -> Iterator[Shot]:
+    def _decode(self, packet: "Packet[VideoStream]") -> Iterator[Shot]:
         at_s = self._time_of(packet.pts if packet.pts is not None else packet.dts)
         # A packet without anything in it ends the film: the decoder gives what it held back.
         is_last = packet.size == 0
@@ -130,9 +132,9 @@ class Film:
 
 def _open(job: Job) -> InputContainer:
     opening = opening_of(job)
-    if job.source.kind is Kind.FILE and not Path(opening.url).stat().st_size:
-        raise SourceError("the file is empty")
     try:
+        if job.source.kind is Kind.FILE and not Path(opening.url).stat().st_size:
+            raise SourceError("the file is empty")
         return av.open(
             opening.url, "r", format=opening.format, options=dict(opening.options),
             timeout=(job.open_s, job.read_s), metadata_errors="replace",

@@ -9,6 +9,7 @@ from itertools import pairwise
 # Frames come some milliseconds early or late; without leave every second one of a 30 fps stream
 # would miss its 30 fps turn.
 _EARLY = 0.25
+_EARLY_S = 0.01
 # A measured rate covers this; chosen, not measured.
 _WINDOW_S = 3.0
 
@@ -33,7 +34,7 @@ class Gate:
             # First, or so late that turns were missed: those are not made up for in a burst.
             self._due_s = at_s + self._period_s
             return True
-        if at_s < due_s - _EARLY * self._period_s:
+        if at_s < due_s - min(_EARLY * self._period_s, _EARLY_S):
             return False
         # From the turn, not from the frame: the rate is exact over time.
         self._due_s = due_s + self._period_s

@@ -6,6 +6,7 @@ waits on the descriptors, all at once, and calls the reader of the one that has 
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from appliance.cameras.wire import MAX_LINE_BYTES, Job, Report, read_report
 LOG_LINES = 100
 _LOG_LINE_LENGTH = 300
 _READ_BYTES = 65536
+# The folders of a path, not those of a URL.
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^/\s\"':]+/)+")
 
 
 class Lines:
@@ -51,11 +54,11 @@ class DecoderLog:
             self._lines.append(text)
 
     def clean(self, text: str) -> str:
-        """Hide secrets and what could drive a terminal."""
+        """Hide secrets, folders of the machine, and what could drive a terminal."""
         text = "".join(c if c.isprintable() else " " for c in text).strip()
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
-        return redact(text)[:_LOG_LINE_LENGTH]
+        return _FOLDERS.sub("", redact(text))[:_LOG_LINE_LENGTH]
 
     def lines(self) -> list[str]:
         return list(self._lines)
