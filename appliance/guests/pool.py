@@ -2,15 +2,21 @@
 
 Guarantees:
 1. Nobody overtakes: what is given back goes to who waits, also if its last user comes again first.
-2. Sources take turns: a client that sends a hundred frames at once waits as often as a camera
-   that has one.
+2. Fair between sources: of those that wait, whoever was served least is next. A client that sends
+   a hundred frames at once is served no more often than a camera that has one at a time, and who
+   came back a moment late catches up, by at most CATCH_UP.
 3. At most `limit` are alive.
 """
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 
 from appliance.guests.instance import Instance
+
+# Frames by which a source may have been served less before it is taken to have been idle, which
+# earns nothing; chosen: enough for what a slow disk or a thread's wake-up costs in turns.
+CATCH_UP = 8
+_MAX_KNOWN = 256
 
 
 class _Waiter:
@@ -31,8 +37,11 @@ class InstancePool:
         self._lock = threading.Lock()
         self._idle: list[Instance] = []
         self._alive = 0
-        # The source whose turn is next comes first.
-        self._lines: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._lines: dict[str, deque[_Waiter]] = {}
+        # How often each source was served, counted so that those who are busy are about even; and
+        # how far who was served last had come.
+        self._served: dict[str, int] = {}
+        self._clock = 0
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -52,9 +61,10 @@ class InstancePool:
         """
         with self._lock:
             # Where somebody waits nothing is free: it would have been handed over.
-            if self._idle:
-                return self._idle.pop()
-            if self._alive < self.limit:
+            if self._idle or self._alive < self.limit:
+                self._serve(source)
+                if self._idle:
+                    return self._idle.pop()
                 self._alive += 1
                 return None
             waiter = _Waiter()
@@ -88,16 +98,30 @@ class InstancePool:
                 self._alive -= 1
 
     def _grant(self, instance: Instance | None) -> bool:
-        """Hand over to the next in line. Returns: whether there was one."""
+        """Hand over to who is next. Returns: whether there was one."""
         if not self._lines:
             return False
-        source, line = self._lines.popitem(last=False)
+        # The first of equals is who came first.
+        source = min(self._lines, key=self._standing)
+        line = self._lines.pop(source)
         waiter = line.popleft()
         if line:
             self._lines[source] = line
+        self._serve(source)
         waiter.instance = instance
         waiter.granted.set()
         return True
+
+    def _standing(self, source: str) -> int:
+        return max(self._served.get(source, 0), self._clock - CATCH_UP)
+
+    def _serve(self, source: str) -> None:
+        standing = self._standing(source)
+        self._clock = max(self._clock, standing)
+        self._served[source] = standing + 1
+        if len(self._served) > _MAX_KNOWN:
+            idle = self._clock - CATCH_UP
+            self._served = {name: count for name, count in self._served.items() if count > idle}
 
     def close(self) -> None:
         """Close all that are idle now; one that is in use is closed when it is given back."""

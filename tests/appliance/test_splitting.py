@@ -66,7 +66,7 @@ def test_a_picture_without_end_is_passed_over() -> None:
 def test_garbage_without_end_is_refused(garbage: bytes) -> None:
     """A client that sends anything but pictures for an hour is told so at once."""
     with pytest.raises(BadRequest, match="got over 100000 bytes without a JPEG"):
-        split(Mjpeg(MAX_BYTES), garbage * (MAX_BYTES + 2), 1000)
+        split(Mjpeg(MAX_BYTES), garbage * (MAX_BYTES + 3), 1000)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000, 65536])

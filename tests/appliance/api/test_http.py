@@ -79,6 +79,14 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
 
     assert {
         "/healthz": ["get"],
+        "/v1/cameras": ["get", "post"],
+        "/v1/cameras/discover": ["get"],
+        "/v1/cameras/{name}": ["delete", "get", "patch", "put"],
+        "/v1/cameras/{name}/disable": ["post"],
+        "/v1/cameras/{name}/enable": ["post"],
+        "/v1/cameras/{name}/frames": ["post"],
+        "/v1/cameras/{name}/snapshot.jpg": ["get"],
+        "/v1/cameras/{name}/stream.mjpg": ["get"],
         "/metrics": ["get"],
         "/readyz": ["get"],
         "/v1/apps": ["get"],

@@ -1,13 +1,13 @@
 """Whose turn it is to have a warm instance."""
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from appliance.guests.pool import InstancePool
+from appliance.guests.pool import CATCH_UP, InstancePool
 
 
 class Item:
@@ -19,7 +19,7 @@ class Item:
         self.closed += 1
 
 
-class Lines(OrderedDict[str, deque[object]]):
+class Lines(dict[str, deque[object]]):
     """The lines of a pool, which tell when somebody comes to one."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Queue:
         self.pool._lines = self._lines = Lines()
         assert self.pool.take("first", 30) is None
         self.served: list[str] = []
-        self._threads = ThreadPoolExecutor(8)
+        self._threads = ThreadPoolExecutor(16)
 
     def wait(self, source: str) -> Future[None]:
         """Let a thread wait in line; return when it does."""
@@ -115,3 +115,17 @@ def test_a_closed_pool_closes_what_comes_back() -> None:
     pool.give_back(busy)
 
     assert (1, "[Instances: 0 of 2, 0 idle]") == (busy.closed, repr(pool))
+
+
+def test_idleness_earns_no_more_than_catching_up(queue: Queue) -> None:
+    """A source that was silent for a thousand frames does not get a thousand at once."""
+    for _ in range(1000):
+        queue.pool.give_back(Item())
+        queue.pool.take("busy", 30)
+    waits = [queue.wait(source) for source in ["busy"] * 3 + ["silent"] * 12]
+    queue.pool.give_back(Item())
+    for done in waits:
+        done.result(30)
+
+    assert CATCH_UP <= queue.served.index("busy") <= CATCH_UP + 1
+    assert ["silent"] * 3 != queue.served[-3:]

@@ -10,10 +10,12 @@ import numpy as np
 from appliance.apps import AppTable, make_live
 from appliance.cameras.config import CameraConfig
 from appliance.cameras.table import CameraTable
+from appliance.feed import Feed
 from appliance.pipeline import Pipeline, Processed
 from appliance.records import Prediction
 from appliance.routing.pairs import PairStatus
 from appliance.routing.router import Router
+from appliance.settings import MIB
 from appliance.store import PredictionStore
 from tests.appliance.workshop import Workshop
 
@@ -24,8 +26,8 @@ PIXELS = np.zeros((6, 8, 3), np.uint8)
 class WatchedStore(PredictionStore):
     """A store that tells when predictions came."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
         self.seen: list[Prediction] = []
         self._came = threading.Condition()
 
@@ -66,9 +68,9 @@ class RoutingLine:
     """Everything between a pushed frame and a stored prediction. instances: of each app."""
 
     def __init__(self, workshop: Workshop, folder: Path, instances: int = 2) -> None:
-        self.store = WatchedStore(folder / "predictions.db")
+        self.store = WatchedStore(folder / "predictions.db", max_bytes=10 * MIB)
         self.apps = AppTable()
-        self.pipeline = WatchedPipeline(self.apps, self.store)
+        self.pipeline = WatchedPipeline(self.apps, self.store, Feed(max_subscribers=1))
         self.cameras = CameraTable(folder)
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self._workshop, self._folder, self._instances = workshop, folder, instances
