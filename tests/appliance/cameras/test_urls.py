@@ -1,5 +1,7 @@
 """URLs of cameras: every kind is understood, nothing secret is shown, what is wrong is said."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,7 +124,5 @@ def test_no_password_is_ever_shown(user: str, password: str) -> None:
 @given(st.text(max_size=200))
 def test_anything_is_understood_or_refused(text: str) -> None:
     """No text raises anything else."""
-    try:
-        parse(text)
-    except BadRequest as exc:
-        assert "camera url" in str(exc)
+    with contextlib.suppress(BadRequest):
+        assert parse(text).shown
