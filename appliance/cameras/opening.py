@@ -32,18 +32,21 @@ def opening_of(job: Job) -> Opening:
     if source.kind is Kind.V4L2:
         return Opening(source.address, "v4l2", _device_options(job))
     options = {"protocol_whitelist": _PROTOCOLS[source.kind]}
-    patience_us = str(int(job.open_s * 1e6))
+    # Of a socket; opening is bounded by the caller. A camera may be slow and in good health.
+    patience_us = str(int(job.read_s * 1e6))
+    if source.kind is not Kind.FILE:
+        # The rate would be guessed from the first 20 frames: a second and more until the first.
+        options["fpsprobesize"] = "0"
     if source.kind is Kind.RTSP:
         options |= {
             "rtsp_transport": source.options.get("transport", "tcp"),
-            # Of the socket; "stimeout" until FFmpeg 4.
+            # "stimeout" until FFmpeg 4.
             "timeout": patience_us,
             # Sound would only be received and thrown away.
             "allowed_media_types": "video",
         }
     elif source.kind in {Kind.HTTP, Kind.HLS}:
-        # Not "timeout": that one ends a healthy stream when a slow camera pauses.
-        options |= {"rw_timeout": str(int(job.read_s * 1e6)), "user_agent": "edge-appliance"}
+        options |= {"rw_timeout": patience_us, "user_agent": "edge-appliance"}
     return Opening(source.address, None, options)
 
 

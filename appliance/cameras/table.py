@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from appliance.cameras.camera import Start, make_camera
 from appliance.cameras.config import CameraConfig
+from appliance.cameras.discover import stable_url
 from appliance.cameras.states import Camera, CameraStatus
 from appliance.cameras.urls import redact
 from appliance.errors import ApplianceError, Conflict, NotFound, TooBig
@@ -108,8 +109,11 @@ class CameraTable:
         return dict(self._problems)
 
     def add(self, config: CameraConfig) -> Camera:
-        """Keep and start a camera. Raises: Conflict if the name is taken or the table is full."""
-        name = config.name
+        """Keep and start a camera; /dev/videoN becomes the device's name that stays.
+
+        Raises: Conflict if the name is taken or the table is full.
+        """
+        name, config = config.name, _stable(config)
         with self._change() as cameras:
             if name in cameras:
                 raise Conflict(f"camera {name}: exists already; remove it or choose another name")
@@ -125,14 +129,14 @@ class CameraTable:
 
         Raises: NotFound.
         """
-        name = config.name
-        with self._change() as cameras:
+        name, config = config.name, _stable(config)
+        with self._change():
             old = self.get(name)
             if old.config == config:
                 return old
             # Stopped first: a device can be opened once only.
             old.stop()
-            camera = self._replace(cameras, config, Start(sequence=old.next_sequence))
+            camera = self._replace(self._snapshot(), config, Start(old.next_sequence))
         log.info("camera changed camera=%s url=%s", name, config.shown_url)
         self._tell(name, camera)
         return camera
@@ -225,6 +229,10 @@ class CameraTable:
             self._problems[FILE] = f"it was no table and is now {aside.name}; add the cameras anew"
             return []
         return entries
+
+
+def _stable(config: CameraConfig) -> CameraConfig:
+    return config.model_copy(update={"url": stable_url(config.url)})
 
 
 def _name_in(entry: Any) -> str:

@@ -44,7 +44,8 @@ def main(port: str, *credentials: str) -> None:
         server.set_auth(auth)
     if not server.attach(None):
         sys.exit(f"port {port} is taken")
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 
