@@ -126,21 +126,31 @@ class Pushed(Shape):
     last_sequence: int | None = None
 
 
-class Format(Shape):
-    """What a device can give: pixels, and frames a second."""
+class PixelFormat(Shape):
+    """One way in which a device gives pictures.
 
-    pixel_format: str
-    width: int
-    height: int
-    fps: tuple[float, ...]
+    code: four letters of V4L2.   input_format: FFmpeg's name, null if it has none.
+    """
+
+    code: str
+    name: str
+    input_format: str | None
+    sizes_wh: tuple[tuple[int, int], ...]
 
 
 class Device(Shape):
-    """A capture device of this machine. url: for `cameras add`, the same after a reboot."""
+    """A capture device of this machine.
 
-    name: str
+    url: for a camera, by a name that stays if there is one.   problem: why it could not be asked.
+    """
+
     url: str
-    formats: tuple[Format, ...]
+    node: str
+    name: str
+    driver: str
+    bus: str
+    formats: tuple[PixelFormat, ...]
+    problem: str
 
 
 class Devices(Shape):
