@@ -54,7 +54,9 @@ class _Intake:
         if not self._taken and self._error is not None:
             raise self._error
         if not self._taken and not self._dropped:
-            raise BadRequest("body: empty, wanted a picture (with curl: --data-binary @FILE)")
+            raise BadRequest(
+                "body: no picture in it, wanted one or more (with curl: --data-binary @FILE)"
+            )
         return shapes.Pushed(
             taken=self._taken, dropped=self._dropped, last_sequence=self._sequence,
             last_error="" if self._error is None else str(self._error),

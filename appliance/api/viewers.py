@@ -60,6 +60,7 @@ class MjpegStream(Response):
         self._camera = camera
         self._look = look
         self._period_s = 1.0 / fps
+        self._is_cut = False
         # A thread of its own to wait in: the others are for requests.
         self._thread = anyio.CapacityLimiter(1)
 
@@ -71,7 +72,9 @@ class MjpegStream(Response):
                 group.start_soon(self._until_stopped, group.cancel_scope)
                 await self._show(send)
                 group.cancel_scope.cancel()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            # To who was cut off it would wait for room; the server hangs up.
+            if not self._is_cut:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -85,6 +88,7 @@ class MjpegStream(Response):
         try:
             await stopping.wait()
             await anyio.sleep(_LEAVE_S)
+            self._is_cut = True
             scope.cancel()
         finally:
             forget()
@@ -105,7 +109,7 @@ class MjpegStream(Response):
 
     async def _newer(self, sequence: int) -> View | None:
         wait = partial(self._box.viewing.newer, self._camera, self._look, sequence, _LOOK_S)
-        return await anyio.to_thread.run_sync(wait, limiter=self._thread)
+        return await anyio.to_thread.run_sync(wait, abandon_on_cancel=True, limiter=self._thread)
 
     def _is_over(self) -> bool:
         """Tell whether the box or the camera goes; a changed camera is looked at on."""
