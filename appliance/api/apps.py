@@ -9,7 +9,14 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
-from appliance.api.body import TheBox, body_of, cancelled_on_disconnect, read_body, rendered
+from appliance.api.body import (
+    DirectRoute,
+    TheBox,
+    body_of,
+    cancelled_on_disconnect,
+    read_body,
+    rendered,
+)
 from appliance.api.exchange import timing_of
 from appliance.api.predictions import shape_of
 from appliance.api.rooms import Rooms
@@ -20,6 +27,7 @@ from appliance.records import Frame
 from wasi_nn.executor import Cancellation
 
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
+hot = APIRouter(prefix="/v1/apps", tags=["apps"], route_class=DirectRoute)
 
 # The source of frames that a client sends without naming a camera.
 SOURCE = "api"
@@ -63,7 +71,7 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
     return await run_in_threadpool(work)
 
 
-@router.post(
+@hot.post(
     "/{name}/frames",
     response_model=shapes.Answer,
     openapi_extra=body_of("image/jpeg", "image/png", "image/webp", "application/octet-stream"),
