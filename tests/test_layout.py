@@ -20,10 +20,11 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch"),
+     "scratch", "listening", "tables"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
+     "store"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
     ("app",),
@@ -38,16 +39,17 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning",
+    "appliance.planning", "appliance.isolation.worker",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
+    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
+    "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
     "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {"appliance.store"},
-    "signal": {"appliance.cli.demo", "appliance.cli.serve"},
+    "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

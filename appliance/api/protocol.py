@@ -25,8 +25,8 @@ from uvicorn.server import ServerState
 
 from appliance.api.exchange import Exchange, put_exchange
 from appliance.api.refusals import Refusal, retry_after
+from appliance.listening import HttpLimits
 from appliance.logring import ACCESS
-from appliance.settings import HttpLimits
 
 log = logging.getLogger(ACCESS)
 
