@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +24,13 @@ def appliance(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = Non
         [sys.executable, "-m", "appliance", *map(str, arguments)],
         input=stdin, capture_output=True, check=False, timeout=_WAIT_S, cwd=cwd, env=env,
     )  # fmt: skip
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Ask a process until it says yes."""
+    end_s = time.monotonic() + _WAIT_S
+    while not is_so():
+        assert time.monotonic() < end_s, "it never came to that"
 
 
 class Service:
