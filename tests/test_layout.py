@@ -36,16 +36,20 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning",
+    "appliance.planning", "appliance.api.rpc.server", "appliance.api.rpc.streams",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
     "socket": {"appliance.api.socket"},
     "asyncio": {"appliance.api.body"},
     "multiprocessing": set(),
-    "concurrent": set(),
+    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {"appliance.store"},
     "signal": {"appliance.cli.demo", "appliance.cli.serve"},
+    "grpc": {
+        f"appliance.api.rpc.{name}" for name in ("calls", "server", "service", "statuses", "streams")
+    },
+    "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

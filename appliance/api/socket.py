@@ -43,19 +43,12 @@ def bind(settings: Settings) -> Iterator[socket.socket]:
 
 def _open(settings: Settings) -> socket.socket:
     path = settings.socket_path
-    make_dirs(path.parent)
-    _clear(path)
+    clear_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Under a closed umask, so that nobody can connect before the rights are set.
-        old = os.umask(0o177)
-        try:
+        with closed_umask():
             listener.bind(str(path))
-        finally:
-            os.umask(old)
-        if settings.socket_group is not None:
-            os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
-        path.chmod(settings.socket_mode)
+        set_rights(path, settings)
         listener.listen(BACKLOG)
     except (OSError, KeyError) as exc:
         if listener.getsockname():
@@ -65,8 +58,29 @@ def _open(settings: Settings) -> socket.socket:
     return listener
 
 
-def _clear(path: Path) -> None:
-    """Remove a socket file that nobody answers on."""
+@contextmanager
+def closed_umask() -> Iterator[None]:
+    """Let nobody but us connect to a socket that is bound inside, until its rights are set."""
+    old = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(old)
+
+
+def set_rights(path: Path, settings: Settings) -> None:
+    """Give a socket its group and its rights. Raises: OSError; KeyError for an unknown group."""
+    if settings.socket_group is not None:
+        os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
+    path.chmod(settings.socket_mode)
+
+
+def clear_way(path: Path) -> None:
+    """Make the socket's folder, and remove a socket file that nobody answers on.
+
+    Raises: Conflict if somebody answers there; Unavailable if the place is not to be had.
+    """
+    make_dirs(path.parent)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # A box that hangs with a full backlog would keep a blocking connect waiting for ever.
         probe.setblocking(False)

@@ -6,6 +6,8 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Never
 
@@ -16,6 +18,7 @@ from appliance.api.socket import bind, serve
 from appliance.app import Box
 from appliance.cli.options import State, settings_of
 from appliance.logs import LogStyle, configure
+from appliance.settings import Settings
 
 # Read by whoever started us, to know that the socket answers.
 READY = "listening on "
@@ -53,6 +56,24 @@ def _say_ready(path: Path) -> None:
     sys.stdout.flush()
 
 
+@contextmanager
+def _running(settings: Settings) -> Iterator[Box]:
+    """Start the box, with gRPC if it is wanted."""
+    box = Box(settings)
+    if not settings.grpc:
+        with box:
+            yield box
+        return
+    # Imported here: a box without it does not pay for it, 14 MiB.
+    from appliance.api.rpc.server import RpcServer
+    from appliance.api.rpc.service import Service
+
+    rpc = RpcServer(settings, Service(box.inference))
+    # Bound before the box starts threads, and answered by a box that runs.
+    with rpc.bound(), box, rpc.serving():
+        yield box
+
+
 def run(state: State = None) -> None:
     """Run the box until Ctrl-C or SIGTERM."""
     configure(LogStyle.AUTO)
@@ -64,7 +85,7 @@ def run(state: State = None) -> None:
     bound_memory(settings.max_process_bytes)
     try:
         # The socket first: it is also the lock of the state folder.
-        with bind(settings) as listener, Box(settings) as box:
+        with bind(settings) as listener, _running(settings) as box:
             serve(create_api(box, time.time), listener, lambda: _say_ready(settings.socket_path))
     except (_Stop, KeyboardInterrupt):
         return
