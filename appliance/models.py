@@ -66,6 +66,10 @@ class ModelRepository:
         files = tuple(_file(package, files) for files in package.manifest.files)
         return NamedModel(wanted, version, files, package=package)
 
+    def versions(self, name: str) -> tuple[str, ...]:
+        """List a model's versions, oldest first; () if there is no such model."""
+        return tuple(sorted(self._versions_of(name), key=version_order))
+
     def entries(self) -> tuple[ModelEntry, ...]:
         """List every version of every model, broken ones with the reason."""
         names = {

@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
     grpc: answer gRPC, too, on a socket of its own; takes 14 MiB.
+    shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
+        socket could then name any object in /dev/shm that the box's user may open.
     """
 
     model_config = SettingsConfigDict(
@@ -133,6 +135,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
     grpc: bool = True
+    shared_memory: bool = False
 
     @field_validator("state")
     @classmethod

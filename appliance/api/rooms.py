@@ -4,6 +4,7 @@ from typing import Protocol
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.inference import Inference
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
@@ -20,6 +21,7 @@ class Rooms(Protocol):
     started_at: float
     apps: AppTable
     deployer: Deployer
+    inference: Inference
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook

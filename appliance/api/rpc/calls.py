@@ -8,7 +8,7 @@ Rules:
 
 import logging
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -21,12 +21,14 @@ from wasi_nn.executor import Cancellation
 log = logging.getLogger(__name__)
 
 Context = grpc.ServicerContext
+# Quoted: only the stubs know its parameters.
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 Answer = Callable[[Proto, Context], Proto]
 # Longer than any client waits; gRPC says "no deadline" by one of centuries.
 _NO_DEADLINE_S = 24 * 3600.0
 
 
-def unary(package: Package, name: str, answer: Answer) -> grpc.RpcMethodHandler[bytes, bytes]:
+def unary(package: Package, name: str, answer: Answer) -> Handler:
     """Make the handler of a method whose request is of this name."""
 
     def handle(sent: bytes, context: Context) -> bytes:
@@ -43,7 +45,7 @@ def unary(package: Package, name: str, answer: Answer) -> grpc.RpcMethodHandler[
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def unimplemented(sentence: str) -> grpc.RpcMethodHandler[bytes, bytes]:
+def unimplemented(sentence: str) -> Handler:
     """Make the handler of a method that this box does not have."""
 
     def handle(_sent: bytes, context: Context) -> bytes:

@@ -8,12 +8,11 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
-import grpc
-
 from appliance.api.rpc import metadata
 from appliance.api.rpc.calls import (
     Answer,
     Context,
+    Handler,
     cancelled_with,
     remaining_us,
     unary,
@@ -24,7 +23,7 @@ from appliance.api.rpc.descriptors import HEALTH, INFERENCE, Proto
 from appliance.api.rpc.schema import HEALTH_SERVICE, SERVICE
 from appliance.api.rpc.streams import Streams
 from appliance.errors import NotFound, Unavailable
-from appliance.inference.service import Inference
+from appliance.inference import Inference
 from appliance.sharedmemory import Region
 from wasi_nn.executor import Cancellation
 
@@ -40,7 +39,7 @@ _ABSENT = {
     "LogSettings": "log settings: the box's log is its operator's",
 }
 
-_Handlers = dict[str, grpc.RpcMethodHandler[bytes, bytes]]
+_Handlers = dict[str, Handler]
 
 
 class Service:

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
 
-from appliance.api.rpc.calls import Context, cancelled_with, fail, failure, read
+from appliance.api.rpc.calls import Context, Handler, cancelled_with, fail, failure, read
 from appliance.api.rpc.convert import set_parameter
 from appliance.api.rpc.descriptors import INFERENCE, Proto
 from appliance.api.rpc.statuses import Status, status_of
@@ -57,7 +57,7 @@ class Streams:
         self._readers = ThreadPoolExecutor(MAX_STREAMS, "grpc-stream")
         self._workers = ThreadPoolExecutor(_WORKERS, "grpc-stream-infer")
 
-    def handler(self) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def handler(self) -> Handler:
         """Make the handler of ModelStreamInfer."""
         return grpc.stream_stream_rpc_method_handler(self._handle)
 
