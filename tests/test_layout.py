@@ -20,18 +20,18 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
-    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
-     "sharedmemory"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
+     "preprocess", "metrics", "bundles", "oip"),
+    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "sharedmemory"),
     ("apps", "pipeline", "deploy", "inbox", "inference"),
-    ("api", "client"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
+    "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
+    "metrics", "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -41,7 +41,7 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket"},
+    "socket": {"appliance.api.socket", "appliance.client_triton"},
     "asyncio": {"appliance.api.body"},
     "multiprocessing": set(),
     "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from appliance.api import apps, metrics, models, predictions
+from appliance.api.oip import routes as oip
 from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
 from appliance.errors import ApplianceError, GuestFailed, Unavailable
@@ -49,6 +50,7 @@ def create_api(box: Rooms, now: Callable[[], float]) -> FastAPI:
     api.include_router(models.router)
     api.include_router(metrics.router)
     api.include_router(predictions.router)
+    api.include_router(oip.router)
 
     @api.get("/healthz", tags=["health"])
     def health() -> Health:

@@ -53,11 +53,13 @@ def config_of(model: LoadedModel, backend: str, plan: GraphPlan) -> ModelConfig:
         inputs=_tensors(graph.inputs, skip=int(is_batched)),
         outputs=_tensors(graph.outputs, skip=int(is_batched)),
         labels=labelled,
-        preferred_batch_size=(policy.max_batch_rows,) if policy.max_batch_rows > 1 else (),
+        preferred_batch_size=policy.preferred_batch_rows or _largest(policy.max_batch_rows),
         max_queue_delay_us=policy.max_queue_delay_us,
         priority_levels=policy.priority_levels,
         default_priority_level=policy.default_priority_level,
         max_queue_size=policy.max_queue_size,
+        default_timeout_us=policy.default_timeout_us,
+        timeout_action=policy.timeout_action.name,
         image_layout=layouts,
         properties=properties_of(model),
     )
@@ -94,6 +96,11 @@ def _tensors(specs: Sequence[TensorSpec], skip: int = 0) -> tuple[TensorMetadata
         )
         for spec in specs
     )
+
+
+def _largest(max_batch_rows: int) -> tuple[int, ...]:
+    """Name the size that was measured to pay, if it is one of several rows."""
+    return (max_batch_rows,) if max_batch_rows > 1 else ()
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -107,7 +107,9 @@ class AppModels:
             tensors = _tensors(done.predictions)
             outputs = tuple(delivered(tensors[c.index], c.held) for c in choices)
         timing = InferTiming(
+            queue_s=done.spent.queue_s,
             input_s=decoded_s - captured_s,
+            compute_s=done.spent.compute_s,
             guest_s=done.guest_s,
             total_s=time.monotonic() - captured_s,
         )

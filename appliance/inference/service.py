@@ -39,7 +39,7 @@ from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
 from appliance.sharedmemory import SharedRegions
 from wasi_nn import errors as nn
-from wasi_nn.executor import Cancellation, Ticket
+from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.policy import Policy
 from wasi_nn.registry import Registry
 from wasi_nn.tensor import Array
@@ -241,7 +241,8 @@ class Inference:
         started_s: float,
     ) -> tuple[InferAnswer, float]:  # fmt: skip
         """Returns: also the seconds that making the outputs took."""
-        ticket = _ticket(request, cancellation)
+        spent = Spent()
+        ticket = _ticket(request, cancellation, spent)
         specs = model.graph.outputs
         with chosen([spec.name for spec in specs], request, self.regions) as choices:
             arrays = self._reader.arrays_of(model, request)
@@ -260,8 +261,9 @@ class Inference:
             )  # fmt: skip
         done_s = time.perf_counter()
         timing = InferTiming(
+            queue_s=spent.queue_s,
             input_s=ready_s - started_s,
-            compute_s=computed_s - ready_s,
+            compute_s=spent.compute_s,
             total_s=done_s - started_s,
         )
         answer = InferAnswer(model.name, model.version, outputs, request.id, timing)
@@ -294,8 +296,8 @@ class Inference:
         except ApplianceError:
             self._counts.failed(key, time.perf_counter() - started_s)
             raise
-        # To a client of the protocol the guest is what computes.
-        timing = replace(answer.timing, compute_s=answer.timing.guest_s)
+        # To a client's statistics the guest is what computes.
+        timing = replace(answer.timing, compute_s=answer.timing.guest_s - answer.timing.queue_s)
         self._counts.succeeded((key[0], answer.version), timing, 0.0)
         return answer
 
@@ -311,8 +313,8 @@ class Inference:
         return replace(counted, inference_count=frames, execution_count=frames)
 
 
-def _ticket(request: InferRequest, cancellation: Cancellation | None) -> Ticket:
+def _ticket(request: InferRequest, cancellation: Cancellation | None, spent: Spent) -> Ticket:
     deadline_s = None
     if request.timeout_us > 0:
         deadline_s = time.monotonic() + request.timeout_us * 1e-6
-    return Ticket(OWNER, deadline_s, request.priority, cancellation)
+    return Ticket(OWNER, deadline_s, request.priority, cancellation, spent)

@@ -147,7 +147,8 @@ class ModelConfig:
 
     inputs, outputs: shapes without the batch dimension if max_batch_size > 0.
     labels: output name -> its label file's name.   image_layout: of the inputs that are pictures,
-    by name: NCHW or NHWC.   properties: as of the metadata (Triton's ModelConfig.parameters).
+    by name: NCHW or NHWC.   default_timeout_us: in the queue, 0 for none; timeout_action, REJECT or
+    DELAY, is what happens then.   properties: as of the metadata (Triton's ModelConfig.parameters).
     """
 
     name: str
@@ -162,6 +163,8 @@ class ModelConfig:
     priority_levels: int = 0
     default_priority_level: int = 0
     max_queue_size: int = 0
+    default_timeout_us: int = 0
+    timeout_action: str = "REJECT"
     image_layout: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
 
