@@ -16,6 +16,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult, service_pb2
 from tritonclient.utils import InferenceServerException
 
+from appliance.api.rpc.service import MAX_INFERS
 from tests.appliance.service import Service
 
 MODEL = "efficientnet-lite0"
@@ -178,3 +179,23 @@ def test_a_streams_answers_keep_their_order(
 
     long_calls()
     assert ["slow", "quick"] == [answer.get_response().id for answer in answers if answer]
+
+
+def test_a_full_box_refuses_at_once_and_still_answers_probes(
+    client: InferenceServerClient, other: InferInput, long_calls: Callable[[], None]
+) -> None:
+    """Too many calls are told so, the rest are answered, and nobody waits to hear that it lives."""
+    told: queue.SimpleQueue[InferenceServerException | None] = queue.SimpleQueue()
+    sent = MAX_INFERS + 6
+    for _ in range(sent):
+        client.async_infer(OTHER, [other], lambda result, error: told.put(error))
+    refused = told.get(timeout=PATIENCE_S)
+    is_live = client.is_server_live()
+    long_calls()
+    errors = [refused, *(told.get(timeout=PATIENCE_S) for _ in range(sent - 1))]
+
+    assert is_live
+    assert isinstance(refused, InferenceServerException)
+    assert f"{MAX_INFERS} are under way" in str(refused)
+    assert {"StatusCode.UNAVAILABLE"} == {error.status() for error in errors if error is not None}
+    assert errors.count(None) >= MAX_INFERS - 2
