@@ -21,11 +21,11 @@ from tests.appliance.service import Service
 
 MODEL = "efficientnet-lite0"
 OTHER = "efficientnet-lite0-int8"
-# A fraction of a second on one thread.
-LONG_ROWS = 40
+# Small to send and a second to compute on one thread.
+LONG_ROWS = 64
 PATIENCE_S = 60
 
-Put = Callable[[int], InferInput]
+Put = Callable[..., InferInput]
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +50,16 @@ def other(client: InferenceServerClient) -> InferInput:
 
 @pytest.fixture
 def long_calls(
-    service: Service, client: InferenceServerClient, other: InferInput, put_tensor: Put
+    service: Service, client: InferenceServerClient, picture: bytes, put_pictures: Put
 ) -> Iterator[Callable[[], None]]:
     """Two calls, one of which has the only thread and one the queue; gives what waits for both."""
-    client.infer(MODEL, [put_tensor(1)])
+    client.infer(MODEL, [put_pictures(picture)])
     before = client.get_inference_statistics(MODEL).model_stats[0].inference_stats.success.count
     answered = threading.Semaphore(0)
-    long = put_tensor(LONG_ROWS)
+    long = put_pictures(*[picture] * LONG_ROWS)
     for _ in range(2):
-        client.async_infer(MODEL, [long], lambda result, error: answered.release())
+        # Before whatever comes later, even if that has a deadline.
+        client.async_infer(MODEL, [long], lambda result, error: answered.release(), priority=1)
     wait_for_queue(service, {1})
 
     def wait() -> None:
