@@ -23,19 +23,20 @@ from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
 from appliance.inference import Inference, InferenceParts
+from appliance.isolation import IsolatingLoader
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
-from appliance.settings import Settings
+from appliance.settings import Isolation, Settings
 from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
-from wasi_nn.registry import Registry
+from wasi_nn.registry import Loader, Registry
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        self.registry = Registry(all_backends(), self.models, self.plans)
+        self.registry = Registry(all_backends(), self.models, self._loader())
         self.engine = GuestEngine()
         self.store = PredictionStore(settings.predictions_db)
         self.apps = AppTable()
@@ -91,6 +92,16 @@ class Box:
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
+
+    def _loader(self) -> Loader:
+        """Choose who loads models: as planned, and not in this process where they may crash it."""
+        match self.settings.isolation:
+            case Isolation.NONE:
+                return self.plans
+            case Isolation.ALL:
+                return IsolatingLoader(self.plans, lambda name: False)
+            case Isolation.FOREIGN:
+                return IsolatingLoader(self.plans, self.models.is_shipped)
 
     def start(self) -> None:
         """Bring the box up: history, then what was deployed, then the inbox.

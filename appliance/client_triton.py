@@ -1,4 +1,4 @@
-"""The official Triton clients for HTTP, over the box's Unix socket, which they cannot by themselves.
+"""The official Triton clients for HTTP, over the Unix socket, which they cannot by themselves.
 
     from tritonclient.http import InferenceServerClient
     client = over_unix_socket(InferenceServerClient("box"), "/var/lib/appliance/run/appliance.sock")

@@ -22,7 +22,8 @@ LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "sharedmemory"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
+     "store", "sharedmemory"),
     ("apps", "pipeline", "deploy", "inbox", "inference"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -37,19 +38,24 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning", "appliance.api.rpc.server", "appliance.api.rpc.streams",
+    "appliance.planning", "appliance.isolation.worker",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket", "appliance.client_triton"},
+    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
+    "socket": {
+        "appliance.api.socket",
+        "appliance.client_triton",
+        "appliance.isolation.process",
+        "appliance.isolation.wire",
+        "appliance.isolation.worker",
+    },
     "asyncio": {"appliance.api.body"},
     "multiprocessing": set(),
     "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {"appliance.store"},
-    "signal": {"appliance.cli.demo", "appliance.cli.serve"},
-    "grpc": {
-        f"appliance.api.rpc.{name}" for name in ("calls", "server", "service", "statuses", "streams")
-    },
+    "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
+    "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
     "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
