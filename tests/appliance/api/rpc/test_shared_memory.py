@@ -1,5 +1,6 @@
 """Tensors in POSIX shared memory, registered and used by the official client."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 from tests.appliance.service import Service
 
 MODEL = "efficientnet-lite0"
+KEY = f"/box-test-grpc-{os.getpid()}"
 IN_BYTES, OUT_BYTES = 3 * 224 * 224 * 4, 1000 * 4
 
 
@@ -27,10 +29,10 @@ def service(state: Path) -> Iterator[Service]:
 def test_a_tensor_goes_and_comes_in_shared_memory(client: InferenceServerClient) -> None:
     """The same answer as in messages, and neither input nor output is in one."""
     values = np.linspace(-1, 1, IN_BYTES // 4, dtype=np.float32).reshape(1, 3, 224, 224)
-    region = shm.create_shared_memory_region("both", "/box-test-grpc", IN_BYTES + OUT_BYTES)
+    region = shm.create_shared_memory_region("both", KEY, IN_BYTES + OUT_BYTES)
     try:
         shm.set_shared_memory_region(region, [values])
-        client.register_system_shared_memory("both", "/box-test-grpc", IN_BYTES + OUT_BYTES)
+        client.register_system_shared_memory("both", KEY, IN_BYTES + OUT_BYTES)
         registered = client.get_system_shared_memory_status().regions["both"]
         there = InferInput("image", [1, 3, 224, 224], "FP32")
         there.set_shared_memory("both", IN_BYTES)
@@ -47,7 +49,7 @@ def test_a_tensor_goes_and_comes_in_shared_memory(client: InferenceServerClient)
     sent.set_data_from_numpy(values)
     np.testing.assert_allclose(client.infer(MODEL, [sent]).as_numpy("logits"), shared, rtol=1e-4)
     assert [] == list(answer.get_response().raw_output_contents)
-    assert ("/box-test-grpc", IN_BYTES + OUT_BYTES) == (registered.key, registered.byte_size)
+    assert (KEY, IN_BYTES + OUT_BYTES) == (registered.key, registered.byte_size)
     assert {} == dict(client.get_system_shared_memory_status().regions)
 
 
