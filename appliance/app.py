@@ -24,10 +24,12 @@ from appliance.guests.program import Host
 from appliance.inbox import Inbox
 from appliance.inference import Inference, InferenceParts
 from appliance.isolation import IsolatingLoader
+from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
+from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
 from appliance.settings import Isolation, Settings
@@ -54,6 +56,8 @@ class Box:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self.readiness = Readiness()
+        self.log_ring = LogRing()
         self.models = ModelRepository((settings.models, models_folder()))
         threads = settings.threads or os.cpu_count() or 1
         # A GPU or NPU runs one thing at a time; its driver has threads of its own.
@@ -109,6 +113,8 @@ class Box:
         Raises: Unavailable if the state folder cannot be used.
         """
         with contextlib.ExitStack() as starting:
+            self.log_ring.open()
+            starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
             self._scratch.open()
             starting.callback(self._scratch.close)
@@ -129,10 +135,12 @@ class Box:
             self._inbox.start()
             starting.callback(self._inbox.stop)
             self._started = starting.pop_all()
+        self.readiness.begin()
         log.info("box started state=%s apps=%d", self.settings.state, len(self.apps.names()))
 
     def stop(self) -> None:
         """Stop in reverse; what is under way is finished."""
+        self.readiness.stop()
         self._started.close()
         log.info("box stopped")
 

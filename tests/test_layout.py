@@ -19,9 +19,10 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
+    ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
+     "scratch", "listening", "tables"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip"),
+     "preprocess", "metrics", "bundles", "nesting", "oip"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
      "store", "sharedmemory"),
     ("apps", "pipeline", "deploy", "inbox", "inference"),
@@ -32,7 +33,7 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip",
+    "metrics", "nesting", "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -43,14 +44,10 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
-    "socket": {
-        "appliance.api.socket",
-        "appliance.client_triton",
-        "appliance.isolation.process",
-        "appliance.isolation.wire",
-        "appliance.isolation.worker",
-    },
-    "asyncio": {"appliance.api.body"},
+    "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
+    | {"appliance.client_triton"}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
+    "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
     "multiprocessing": set(),
     "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {"appliance.store"},

@@ -5,9 +5,11 @@ from typing import Protocol
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
 from appliance.inference import Inference
+from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
+from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
@@ -22,9 +24,11 @@ class Rooms(Protocol):
     apps: AppTable
     deployer: Deployer
     inference: Inference
+    log_ring: LogRing
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
+    readiness: Readiness
     registry: Registry
     scheduler: Scheduler
     store: PredictionStore

@@ -10,6 +10,7 @@ import typer
 
 from scripts.benchmarks import (
     by_grpc,
+    by_http,
     by_socket,
     cameras,
     crowd,
@@ -39,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "overload": overload.measure,
     "socket": by_socket.measure,
     "grpc": by_grpc.measure,
+    "http": by_http.measure,
 }
 
 

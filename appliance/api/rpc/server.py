@@ -17,6 +17,7 @@ import grpc
 
 from appliance.api.rpc.service import MAX_INFERS, Service
 from appliance.api.rpc.streams import MAX_STREAMS
+from appliance.api.server import Serveable
 from appliance.api.socket import clear_way, closed_umask, set_rights
 from appliance.errors import Unavailable
 from appliance.settings import Settings
@@ -26,11 +27,10 @@ log = logging.getLogger(__name__)
 # Beside inferences and streams: what is answered at once, such as a probe of a box that is full.
 _SPARE = 16
 MAX_CALLS = MAX_INFERS + MAX_STREAMS + _SPARE
-_GRACE_S = 10.0
 
 
 class RpcServer:
-    """A server on the box's gRPC socket, in order: `bound`, and inside it `serving`."""
+    """A server on the box's gRPC socket, in order: `bound`, and inside it `start` and `stop`."""
 
     def __init__(self, settings: Settings, service: Service) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class RpcServer:
         """Open the socket with its rights; it is removed when the block ends.
 
         Enter it before other threads are started, as the umask is the whole process's. Who
-        connects before `serving` waits.
+        connects before `start` waits.
         Raises: Conflict if somebody answers there; Unavailable if the place or group is not to
         be had.
         """
@@ -68,21 +68,47 @@ class RpcServer:
             self._stop(0)
             path.unlink(missing_ok=True)
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Answer inside the block; at its end what is under way is finished within the grace."""
+    def start(self) -> None:
+        """Answer calls."""
         self._server.start()
         log.info("grpc started socket=%s", self._settings.grpc_socket_path.name)
-        try:
-            yield
-        finally:
-            self._stop(_GRACE_S)
+
+    def refuse(self) -> None:
+        """Refuse new calls, with UNAVAILABLE; what is under way goes on. Does not wait."""
+        self._server.stop(self._settings.stop_grace_s)
+
+    def stop(self) -> None:
+        """Refuse new calls and return when the others have ended, within the grace period."""
+        self._stop(self._settings.stop_grace_s)
 
     def _stop(self, grace_s: float) -> None:
-        # New calls are refused from here on, with UNAVAILABLE; what is left then, cancelled.
+        # What is left after it is cancelled.
         self._server.stop(grace_s).wait()
         self._service.streams.close()
         self._threads.shutdown()
+
+
+class BoxWithRpc:
+    """A box and its gRPC, started and stopped as one."""
+
+    def __init__(self, box: Serveable, rpc: RpcServer) -> None:
+        self._box = box
+        self._rpc = rpc
+        self.readiness = box.readiness
+        self.settings = box.settings
+
+    def start(self) -> None:
+        """Start the box, then answer."""
+        self._box.start()
+        self._rpc.start()
+        # In the settle time nobody is refused; then gRPC ends after HTTP.
+        if not self.settings.stop_settle_s:
+            self.readiness.on_stopping(self._rpc.refuse)
+
+    def stop(self) -> None:
+        """Finish the calls, then stop the box that answers them."""
+        self._rpc.stop()
+        self._box.stop()
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -24,6 +24,7 @@ from appliance.api.rpc.schema import HEALTH_SERVICE, SERVICE
 from appliance.api.rpc.streams import Streams
 from appliance.errors import NotFound, Unavailable
 from appliance.inference import Inference
+from appliance.readiness import Readiness
 from appliance.sharedmemory import Region
 from wasi_nn.executor import Cancellation
 
@@ -43,10 +44,11 @@ _Handlers = dict[str, Handler]
 
 
 class Service:
-    """The methods, over a box's inference."""
+    """The methods, over a box's inference. readiness: of the whole box."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, readiness: Readiness) -> None:
         self._inference = inference
+        self._readiness = readiness
         self._regions = inference.regions
         self._places = threading.BoundedSemaphore(MAX_INFERS)
         self.streams = Streams(self._infer)
@@ -79,11 +81,14 @@ class Service:
 
     # -- the server ------------------------------------------------------------------------------
 
+    def _is_ready(self) -> bool:
+        return self._readiness.is_ready and self._inference.is_ready()
+
     def _server_live(self, _: Proto, __: Context) -> Proto:
         return INFERENCE["ServerLiveResponse"](live=True)
 
     def _server_ready(self, _: Proto, __: Context) -> Proto:
-        return INFERENCE["ServerReadyResponse"](ready=self._inference.is_ready())
+        return INFERENCE["ServerReadyResponse"](ready=self._is_ready())
 
     def _server_metadata(self, _: Proto, __: Context) -> Proto:
         return metadata.server_metadata(self._inference.server_metadata())
@@ -91,7 +96,7 @@ class Service:
     def _health(self, asked: Proto, _: Context) -> Proto:
         if asked.service not in ("", SERVICE):
             raise NotFound(f"service {asked.service[:80]}: not here, wanted {SERVICE}")
-        status = "SERVING" if self._inference.is_ready() else "NOT_SERVING"
+        status = "SERVING" if self._is_ready() else "NOT_SERVING"
         return HEALTH["HealthCheckResponse"](status=status)
 
     # -- a model ---------------------------------------------------------------------------------

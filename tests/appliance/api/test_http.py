@@ -80,9 +80,11 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
     assert {
         "/healthz": ["get"],
         "/metrics": ["get"],
+        "/readyz": ["get"],
         "/v1/apps": ["get"],
         "/v1/apps/{name}": ["put"],
         "/v1/apps/{name}/frames": ["post"],
+        "/v1/logs": ["get"],
         "/v1/models": ["get"],
         "/v1/predictions": ["get"],
     } == {
