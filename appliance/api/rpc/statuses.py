@@ -46,7 +46,8 @@ class Status:
 
 def status_of(error: ApplianceError) -> Status:
     """Say a failure; of our own broken promises no more than that."""
-    code = CODES[error.code]
+    # What is not listed is no answer of a room, so that it is our bug.
+    code = CODES.get(error.code, _Code.INTERNAL)
     trailing = [("error-code", error.code)]
     if isinstance(error, GuestFailed):
         trailing.append(("error-reason", error.reason.value))

@@ -13,7 +13,10 @@ def _classes(root: type[errors.ApplianceError]) -> set[type[errors.ApplianceErro
 
 def test_every_failure_has_a_status() -> None:
     """A new class of error forces a decision here; a removed one leaves nothing behind."""
-    assert {kind.code for kind in _classes(errors.ApplianceError)} == set(CODES)
+    # HTTP has refusals of its own, which only HTTP says.
+    known = {k for k in _classes(errors.ApplianceError) if k.__module__ == errors.__name__}
+
+    assert {kind.code for kind in known} == set(CODES)
 
 
 @pytest.mark.parametrize(
