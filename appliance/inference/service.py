@@ -17,7 +17,14 @@ from appliance.deploy import Failure
 from appliance.errors import ApplianceError, BadRequest, ModelFailed, NotFound, Unavailable
 from appliance.inference.counts import Counts
 from appliance.inference.describe import config_of, metadata_of
-from appliance.inference.graphs import MAX_LOADED, READY, UNAVAILABLE, GraphShelf, LoadedModel
+from appliance.inference.graphs import (
+    MAX_LOADED,
+    READY,
+    RECHECK_S,
+    UNAVAILABLE,
+    GraphShelf,
+    LoadedModel,
+)
 from appliance.inference.guests import AppModels
 from appliance.inference.inputs import InputReader
 from appliance.inference.outputs import chosen, output_of
@@ -61,7 +68,7 @@ class InferenceParts:
 
     failures: of deploys, shown in the index.   max_pixels: of one picture.   max_tensor_bytes: of
     one input.   allow_fallback: compute on the CPU where a device is absent.
-    max_loaded: graphs kept for clients.
+    max_loaded: graphs kept for clients.   recheck_s: see `GraphShelf`.
     """
 
     models: ModelRepository
@@ -76,6 +83,7 @@ class InferenceParts:
     max_tensor_bytes: int
     allow_fallback: bool = False
     max_loaded: int = MAX_LOADED
+    recheck_s: float = RECHECK_S
 
 
 class Inference:
@@ -90,7 +98,7 @@ class Inference:
         self._scheduler = parts.scheduler
         self._graphs = GraphShelf(
             parts.models, parts.registry, Policy(allow_fallback=parts.allow_fallback),
-            max_loaded=parts.max_loaded,
+            max_loaded=parts.max_loaded, recheck_s=parts.recheck_s,
         )  # fmt: skip
         self._counts = Counts(clock)
         self._graphs.on_load = lambda m: self._counts.graph_came(
@@ -283,7 +291,7 @@ class Inference:
 
     def _app(self, name: str, version: str = "") -> str | None:
         """Find the live version of an app, if no model has its name. Raises: NotFound."""
-        if self._parts.models.versions(name):
+        if self._graphs.recall(name, version) or self._parts.models.versions(name):
             return None
         return self._apps.find(name, version)
 
