@@ -11,13 +11,13 @@ Guests hold graphs of their own and notice nothing.
 """
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from appliance.errors import ApplianceError, NotFound, Unavailable
+from appliance.errors import NotFound, Unavailable
+from appliance.inference.lookups import RECHECK_S, Lookups, not_ready
 from appliance.inference.pictures import PictureInput, picture_inputs
 from appliance.manifests import ModelPackage
 from appliance.models import ModelEntry, ModelRepository
@@ -28,11 +28,6 @@ from wasi_nn.catalogue import NamedModel
 from wasi_nn.policy import Policy
 from wasi_nn.registry import GraphReference, Registry
 
-# Measured: the whole look takes 0.06 ms, 0.2 ms between two computes (cold caches).
-RECHECK_S = 0.1
-_KEPT_LOOKS = 64
-# Several ticks of any kernel.
-_SETTLED_NS = 100_000_000
 # Chosen, not measured: what a box with 4 GiB holds of classifiers beside its guests' graphs.
 MAX_LOADED = 8
 
@@ -60,15 +55,6 @@ class LoadedModel:
         return self.reference.graph
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What a look into the repository found, and until when it holds without another one."""
-
-    found: NamedModel
-    stamp: tuple[int, ...]
-    until_s: float
-
-
 class GraphShelf:
     """The graphs of one box's clients. Thread-safe.
 
@@ -80,12 +66,10 @@ class GraphShelf:
         self, repository: ModelRepository, registry: Registry, policy: Policy,
         *, max_loaded: int = MAX_LOADED, recheck_s: float = RECHECK_S,
     ) -> None:  # fmt: skip
-        self._repository = repository
+        self._lookups = Lookups(repository, recheck_s)
         self._registry = registry
         self._policy = policy
         self._max_loaded = max_loaded
-        self._recheck_s = recheck_s
-        self._looks: dict[Key, _Look] = {}
         self._lock = threading.Lock()
         self._loaded: OrderedDict[Key, LoadedModel] = OrderedDict()
         self._pinned: set[Key] = set()
@@ -139,36 +123,15 @@ class GraphShelf:
 
     def find(self, name: str, version: str = "") -> NamedModel:
         """Find a model in the repository. Raises: NotFound; Unavailable if it is broken."""
-        return self.recall(name, version) or self._look(name, version)
+        try:
+            return self._lookups.find(name, version)
+        except NotFound:
+            self._forget(name, version)
+            raise
 
     def recall(self, name: str, version: str = "") -> NamedModel | None:
         """Give what `find` found just now; None if it has to look again."""
-        look = self._looks.get((name, version))
-        if look is None or time.monotonic() >= look.until_s:
-            return None
-        is_same = look.stamp == self._repository.stamp(name, look.found.version)
-        return look.found if is_same else None
-
-    def _look(self, name: str, version: str) -> NamedModel:
-        """Look at all files of a model. Raises: as `find`."""
-        # The repository would take "name:version" for a name.
-        if ":" in name or ":" in version:
-            raise NotFound(f"Request for unknown model: '{name[:80]}' is not found")
-        try:
-            found = self._repository.find(f"{name}:{version}" if version else name)
-            stamp = self._repository.stamp(name, found.version)
-        except nn.NotFound as exc:
-            self._forget(name, version)
-            raise NotFound(f"Request for unknown model: {exc}") from exc
-        except nn.NNError as exc:
-            raise _not_ready(name, version, str(exc)) from exc
-        # A folder's time is that of the system's last tick: what was put just now may be followed by
-        # another change of the same time.
-        if time.time_ns() - max(stamp) > _SETTLED_NS:
-            if len(self._looks) >= _KEPT_LOOKS:
-                self._looks.clear()
-            self._looks[name, version] = _Look(found, stamp, time.monotonic() + self._recheck_s)
-        return found
+        return self._lookups.recall(name, version)
 
     def find_any(self, name: str) -> None:
         """Raises: NotFound if the repository has no such model, not even a broken one."""
@@ -220,7 +183,7 @@ class GraphShelf:
         key = (found.name, found.version)
         with self._lock:
             if (reason := self._refusal(found)) is not None:
-                raise _not_ready(name, found.version, reason)
+                raise not_ready(name, found.version, reason)
             kept = self._loaded.get(key)
             if kept is not None and kept.package is found.package:
                 self._loaded.move_to_end(key)
@@ -259,7 +222,7 @@ class GraphShelf:
         except nn.NNError as exc:
             with self._lock:
                 self._failed[found.name, found.version] = (found.package, str(exc))
-            raise _not_ready(found.name, found.version, str(exc)) from exc
+            raise not_ready(found.name, found.version, str(exc)) from exc
         pictures = picture_inputs(found.package, reference)
         return LoadedModel(found.name, found.version, found.package, reference, pictures)
 
@@ -308,8 +271,3 @@ class GraphShelf:
         for model in dropped:
             self.on_drop(model)
             model.reference.release()
-
-
-def _not_ready(name: str, version: str, reason: str) -> ApplianceError:
-    at = f" version {version}" if version else ""
-    return Unavailable(f"Request for unknown model: '{name}'{at} is not at ready state: {reason}")

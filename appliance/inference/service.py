@@ -9,18 +9,14 @@ name is NotFound (Triton says 400 for a name and 404 for a version, KServe 404 f
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version as version_of
 
-from appliance.apps import AppTable
-from appliance.deploy import Failure
 from appliance.errors import ApplianceError, BadRequest, ModelFailed, NotFound, Unavailable
 from appliance.inference.counts import Counts
 from appliance.inference.describe import config_of, metadata_of
 from appliance.inference.graphs import (
-    MAX_LOADED,
     READY,
-    RECHECK_S,
     UNAVAILABLE,
     GraphShelf,
     LoadedModel,
@@ -28,8 +24,8 @@ from appliance.inference.graphs import (
 from appliance.inference.guests import AppModels
 from appliance.inference.inputs import InputReader
 from appliance.inference.outputs import chosen, output_of
+from appliance.inference.parts import InferenceParts
 from appliance.inference.shared import delivered
-from appliance.models import ModelRepository
 from appliance.oip.messages import (
     IndexEntry,
     InferAnswer,
@@ -41,14 +37,9 @@ from appliance.oip.messages import (
     ServerMetadata,
 )
 from appliance.pictures import decode
-from appliance.pipeline import Pipeline
-from appliance.plans import PlanBook
-from appliance.scheduler import Scheduler
-from appliance.sharedmemory import SharedRegions
 from wasi_nn import errors as nn
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.policy import Policy
-from wasi_nn.registry import Registry
 from wasi_nn.tensor import Array
 
 SERVER = "edge-inference-appliance"
@@ -60,30 +51,6 @@ EXTENSIONS = (
 SHARED_MEMORY = "system_shared_memory"
 # On whose behalf clients' requests are computed, fair beside the apps'.
 OWNER = "api"
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceParts:
-    """The rooms that inference stands on, and the operator's bounds.
-
-    failures: of deploys, shown in the index.   max_pixels: of one picture.   max_tensor_bytes: of
-    one input.   allow_fallback: compute on the CPU where a device is absent.
-    max_loaded: graphs kept for clients.   recheck_s: see `GraphShelf`.
-    """
-
-    models: ModelRepository
-    registry: Registry
-    scheduler: Scheduler
-    plans: PlanBook
-    apps: AppTable
-    pipeline: Pipeline
-    failures: Callable[[], tuple[Failure, ...]]
-    regions: SharedRegions
-    max_pixels: int
-    max_tensor_bytes: int
-    allow_fallback: bool = False
-    max_loaded: int = MAX_LOADED
-    recheck_s: float = RECHECK_S
 
 
 class Inference:
