@@ -10,6 +10,7 @@ Guarantees:
 Guests hold graphs of their own and notice nothing.
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ from wasi_nn.backend import Graph
 from wasi_nn.catalogue import NamedModel
 from wasi_nn.policy import Policy
 from wasi_nn.registry import GraphReference, Registry
+
+log = logging.getLogger(__name__)
 
 # Chosen, not measured: what a box with 4 GiB holds of classifiers beside its guests' graphs.
 MAX_LOADED = 8
@@ -53,6 +56,15 @@ class LoadedModel:
     @property
     def graph(self) -> Graph:
         return self.reference.graph
+
+    def labels_of(self, output: int) -> tuple[str, ...]:
+        """Give the labels of an output's classes; () if the manifest names none for it."""
+        outputs = self.package.manifest.outputs
+        first = next((i for i, each in enumerate(outputs) if each.labels is not None), None)
+        # The package has read the first file that is named; others may name the same.
+        is_read = first is not None and output < len(outputs)
+        is_read = is_read and outputs[output].labels == outputs[first or 0].labels
+        return self.package.labels if is_read else ()
 
 
 class GraphShelf:
@@ -224,7 +236,15 @@ class GraphShelf:
                 self._failed[found.name, found.version] = (found.package, str(exc))
             raise not_ready(found.name, found.version, str(exc)) from exc
         pictures = picture_inputs(found.package, reference)
-        return LoadedModel(found.name, found.version, found.package, reference, pictures)
+        model = LoadedModel(found.name, found.version, found.package, reference, pictures)
+        for index, spec in enumerate(model.graph.outputs):
+            labels, classes = len(model.labels_of(index)), spec.shape[-1] if spec.shape else 1
+            if labels and classes not in (None, labels):
+                log.warning(
+                    "labels do not match the output model=%s:%s output=%s labels=%d classes=%d",
+                    found.name, found.version, spec.name, labels, classes,
+                )  # fmt: skip
+        return model
 
     def _keep(self, key: Key, fresh: LoadedModel) -> tuple[LoadedModel, GraphReference]:
         """Put a model on the shelf, unless another thread was first or it is not wanted now."""

@@ -219,6 +219,7 @@ class Inference:
         spent = Spent()
         ticket = _ticket(request, cancellation, spent)
         specs = model.graph.outputs
+        is_batched = model.graph.batch_axis is not None
         with chosen([spec.name for spec in specs], request, self.regions) as choices:
             arrays = self._reader.arrays_of(model, request)
             ready_s = time.perf_counter()
@@ -228,7 +229,7 @@ class Inference:
                 delivered(
                     output_of(
                         given[choice.index], specs[choice.index], choice.wanted,
-                        model.package.labels, is_batched=model.graph.batch_axis is not None,
+                        model.labels_of(choice.index), is_batched=is_batched,
                     ),
                     choice.held,
                 )

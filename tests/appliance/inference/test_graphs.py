@@ -217,3 +217,14 @@ def test_a_model_that_is_being_loaded_says_so(workshop: Workshop, make_rig: Make
     rig.inference.infer(request())
 
     assert (["LOADING"], "READY") == (seen, ready(rig)["tiny"])
+
+
+def test_labels_that_do_not_match_the_output_are_told(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a wrong file gives wrong answers with high confidence; once a load, not a request."""
+    for _ in range(2):
+        rig.inference.infer(request())
+
+    (record,) = [each for each in caplog.records if "labels do not match" in each.message]
+    assert "model=tiny:1 output=scores labels=3 classes=4" in record.message
