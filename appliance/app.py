@@ -22,6 +22,7 @@ from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
+from appliance.inference import Inference, InferenceParts
 from appliance.isolation import IsolatingLoader
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
@@ -32,6 +33,7 @@ from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
 from appliance.settings import Isolation, Settings
+from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
 from wasi_nn.backend import Device
@@ -80,6 +82,16 @@ class Box:
             scratch=self._scratch.folder,
             instances=threads,
         )  # fmt: skip
+        self.inference = Inference(
+            InferenceParts(
+                self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
+                self.deployer.failures,
+                SharedRegions(is_enabled=settings.shared_memory),
+                settings.max_pixels,
+                settings.limits.tensor_bytes,
+                settings.allow_device_fallback,
+            )
+        )  # fmt: skip
         self._inbox = Inbox(settings.inbox, self.deployer)
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
@@ -112,6 +124,7 @@ class Box:
             # Stopped after the guests: a guest's deadline counts on the ticks.
             starting.callback(self.engine.stop)
             starting.callback(self.apps.close)
+            starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
             self.deployer.restore()

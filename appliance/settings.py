@@ -160,6 +160,9 @@ class Settings(BaseSettings):
     predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
+    grpc: answer gRPC, too, on a socket of its own; takes 14 MiB.
+    shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
+        socket could then name any object in /dev/shm that the box's user may open.
     stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
     stop_grace_s: how long requests under way may then take to finish.
     """
@@ -187,6 +190,8 @@ class Settings(BaseSettings):
     predictions_max_age_days: float = Field(30.0, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
+    grpc: bool = True
+    shared_memory: bool = False
     tcp: Tcp | None = None
     http: HttpLimits = HttpLimits()
     stop_settle_s: float = Field(0.0, ge=0, le=3600)
@@ -248,6 +253,11 @@ class Settings(BaseSettings):
     @property
     def socket_path(self) -> Path:
         return self.run_dir / "appliance.sock"
+
+    @property
+    def grpc_socket_path(self) -> Path:
+        """Shorter than socket_path, whose length is checked."""
+        return self.run_dir / "grpc.sock"
 
 
 def load_settings(**chosen: Any) -> Settings:

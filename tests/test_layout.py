@@ -24,9 +24,9 @@ LEVELS = (
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store"),
-    ("apps", "pipeline", "deploy", "inbox"),
-    ("api", "client"),
+     "store", "sharedmemory"),
+    ("apps", "pipeline", "deploy", "inbox", "inference"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
@@ -40,16 +40,20 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
     "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
+    | {"appliance.client_triton"}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
     "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
     "multiprocessing": set(),
-    "concurrent": set(),
+    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {"appliance.store"},
     "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
+    "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
+    "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

@@ -1,6 +1,5 @@
 """Apps over the socket: list, deploy, and send a frame."""
 
-import itertools
 import re
 import time
 from typing import Annotated
@@ -23,15 +22,13 @@ from appliance.api.rooms import Rooms
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
 from appliance.errors import BadRequest
 from appliance.pictures import decode
+from appliance.pipeline import CLIENTS
 from appliance.records import Frame
 from wasi_nn.executor import Cancellation
 
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
 hot = APIRouter(prefix="/v1/apps", tags=["apps"], route_class=DirectRoute)
 
-# The source of frames that a client sends without naming a camera.
-SOURCE = "api"
-_sequence = itertools.count()
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
@@ -100,7 +97,7 @@ def _answer(
     pixels, media_type = decode(body, max_pixels=box.settings.max_pixels)
     decoded_s = time.monotonic()
     frame = Frame(
-        source=SOURCE, sequence=next(_sequence), captured_at=captured_at,
+        source=CLIENTS, sequence=box.pipeline.next_sequence(), captured_at=captured_at,
         captured_monotonic_s=captured_s, pixels=pixels, encoded=body, media_type=media_type,
     )  # fmt: skip
     done = box.pipeline.process(name, frame, cancellation)

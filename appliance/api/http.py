@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from appliance.api import apps, logs, metrics, models, predictions
+from appliance.api.oip import routes as oip
 from appliance.api.refusals import Refusal, retry_after
 from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
@@ -53,6 +54,7 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
     api.include_router(models.router)
     api.include_router(metrics.router)
     api.include_router(predictions.router)
+    api.include_router(oip.router)
     api.include_router(logs.router)
 
     @api.get("/healthz", tags=["health"])

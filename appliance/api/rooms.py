@@ -4,6 +4,7 @@ from typing import Protocol
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.inference import Inference
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
@@ -22,6 +23,7 @@ class Rooms(Protocol):
     started_at: float
     apps: AppTable
     deployer: Deployer
+    inference: Inference
     log_ring: LogRing
     models: ModelRepository
     pipeline: Pipeline
