@@ -20,7 +20,7 @@ from appliance.store.rollup import fold
 
 VERSION = 2
 
-_PREDICTIONS = """
+PREDICTIONS = """
 CREATE TABLE IF NOT EXISTS predictions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     app TEXT NOT NULL, version TEXT NOT NULL,
@@ -76,7 +76,7 @@ def make_current(connection: sqlite3.Connection, name: str) -> None:
     found = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
     rollup = "" if {"segments", "counts", "counts_gone"} <= found else _ROLLUP
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_PREDICTIONS} {_INDICES} {rollup}"
+        f"BEGIN IMMEDIATE; {PREDICTIONS} {_INDICES} {rollup}"
         f" PRAGMA user_version = {VERSION}; COMMIT;"
     )
     _fold_all(connection)

@@ -12,6 +12,7 @@ from scripts.benchmarks import (
     by_socket,
     cameras,
     crowd,
+    history,
     hostcalls,
     loads,
     models,
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "cameras": cameras.measure,
     "overload": overload.measure,
     "socket": by_socket.measure,
+    "history": history.measure,
 }
 
 
