@@ -63,7 +63,7 @@ class Follower:
 def follow_all(followers: Sequence[Follower], wanted: int, within_s: float) -> None:
     """Read until each has so many predictions, or the time is over."""
     until_s = time.monotonic() + within_s
-    left = {follower: wanted for follower in followers}
+    left = dict.fromkeys(followers, wanted)
     with selectors.DefaultSelector() as selector:
         for follower in followers:
             selector.register(follower.socket, selectors.EVENT_READ, follower)
