@@ -23,18 +23,19 @@ from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
+from appliance.isolation import IsolatingLoader
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
-from appliance.settings import Settings
+from appliance.settings import Isolation, Settings
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
-from wasi_nn.registry import Registry
+from wasi_nn.registry import Loader, Registry
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,10 @@ class Box:
         threads = settings.threads or os.cpu_count() or 1
         # A GPU or NPU runs one thing at a time; its driver has threads of its own.
         budgets = {Device.CPU: threads, Device.GPU: 1, Device.NPU: 1}
-        self.plans = PlanBook(settings.cache_plans, threads, Bench(threads, self._alone))
-        self.scheduler = Scheduler(budgets, self.plans.plan_of)
-        self.registry = Registry(all_backends(), self.models, self.plans)
+        bench = Bench(threads, self._alone)
+        self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
+        self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
+        self.registry = Registry(all_backends(), self.models, self._loader())
         self.engine = GuestEngine()
         self.feed = Feed(max_subscribers=settings.max_streams)
         self.store = PredictionStore(
@@ -83,6 +85,16 @@ class Box:
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
+
+    def _loader(self) -> Loader:
+        """Choose who loads models: as planned, and not in this process where they may crash it."""
+        match self.settings.isolation:
+            case Isolation.NONE:
+                return self.plans
+            case Isolation.ALL:
+                return IsolatingLoader(self.plans, lambda name: False)
+            case Isolation.FOREIGN:
+                return IsolatingLoader(self.plans, self.models.is_shipped)
 
     def start(self) -> None:
         """Bring the box up: history, then what was deployed, then the inbox.

@@ -10,7 +10,7 @@ from appliance.errors import ApplianceError, Unavailable
 from appliance.feed import Feed
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.store import PredictionStore
-from wasi_nn.executor import Cancellation
+from wasi_nn.executor import Cancellation, Spent
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Processed:
     """What one app made of one frame.
 
     is_stored: False if the disk refused the history; the predictions hold all the same, without
-    ids.   guest_s, store_s: seconds.
+    ids.   guest_s, store_s: seconds; spent says which of the guest's its computes took.
     """
 
     app: str
@@ -28,6 +28,7 @@ class Processed:
     predictions: tuple[Prediction, ...]
     is_stored: bool
     guest_s: float
+    spent: Spent
     store_s: float
 
 
@@ -69,7 +70,7 @@ class Pipeline:
             stored, is_stored = self._keep(predictions)
             app.count_answer(len(stored), answer.guest_s)
         return Processed(
-            app.name, app.version, stored, is_stored, answer.guest_s,
+            app.name, app.version, stored, is_stored, answer.guest_s, answer.spent,
             time.perf_counter() - started_s,
         )  # fmt: skip
 

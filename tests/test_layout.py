@@ -20,9 +20,10 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
-    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "feed"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
+     "preprocess", "metrics", "bundles", "oip"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
+     "store", "feed"),
     ("apps", "pipeline", "deploy", "inbox"),
     ("api", "client"),
     ("app",),
@@ -30,23 +31,29 @@ LEVELS = (
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
+    "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
+    "metrics", "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning",
+    "appliance.planning", "appliance.isolation.worker",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
-    "socket": {"appliance.api.socket"},
+    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
+    "socket": {
+        "appliance.api.socket",
+        "appliance.isolation.process",
+        "appliance.isolation.wire",
+        "appliance.isolation.worker",
+    },
     "asyncio": {"appliance.api.body", "appliance.api.stream"},
     "multiprocessing": set(),
     "concurrent": set(),
     "sqlite3": {f"appliance.store.{name}" for name in (
         "connections", "history", "query", "retention", "rollup", "schema", "summary")},
-    "signal": {"appliance.cli.demo", "appliance.cli.serve"},
+    "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},
