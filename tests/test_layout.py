@@ -51,8 +51,10 @@ HOLDERS = {
     "asyncio": {"appliance.api.body", "appliance.api.stream"},
     "multiprocessing": set(),
     "concurrent": set(),
-    "sqlite3": {f"appliance.store.{name}" for name in (
-        "connections", "history", "query", "retention", "rollup", "schema", "summary")},
+    "sqlite3": {
+        f"appliance.store.{name}"
+        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+    },
     "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},

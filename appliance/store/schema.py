@@ -56,8 +56,8 @@ CREATE TABLE counts (
 ) WITHOUT ROWID;
 CREATE INDEX counts_gone ON counts (rows) WHERE rows <= 0;
 """
-# Of rows folded in one transaction, 8000: about 0.1 s.
-_FOLDS_AT_ONCE = 32
+# 16,000 rows in one transaction: about 0.1 s.
+_SEGMENTS_AT_ONCE = 64
 
 
 def make_current(connection: sqlite3.Connection, name: str) -> None:
@@ -86,6 +86,6 @@ def _fold_all(connection: sqlite3.Connection) -> None:
     while True:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            folded = [fold(connection) for _ in range(_FOLDS_AT_ONCE)]
-        if not all(folded):
+            is_more = fold(connection, _SEGMENTS_AT_ONCE)
+        if not is_more:
             return

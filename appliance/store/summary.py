@@ -1,9 +1,9 @@
 """How many predictions of which label, per interval: what a chart shows.
 
-The range is cut into whole 6 hours, hours, 5 minutes and what is left at its ends. These spans come
-from the table `counts` (see rollup) if the interval is made of them, the rest from
-the rows. So the rows alone answer a query with min_score, intervals that are no multiple of 5
-minutes, and of one app or camera those that are no multiple of an hour.
+The range is cut into whole 6 hours, hours, 5 minutes and what is left at its ends. These spans
+come from the table `counts` (see rollup) if the interval is made of them, the rest from the rows.
+So the rows alone answer a query with min_score, intervals that are no multiple of 5 minutes, and
+of one app or camera those that are no multiple of an hour.
 """
 
 import math
@@ -78,7 +78,7 @@ class Bucket(NamedTuple):
 
     start: int
     label: str | None
-    count: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)

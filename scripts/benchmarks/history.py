@@ -37,7 +37,7 @@ _DAYS = 29.0
 _LABELS = 50
 _TARGET_MS = 50.0
 _STREAMS, _RATE = 50, 30.0
-_APPENDS = 2000
+_APPENDS = 1000
 _DATA = json.dumps({"label": "x", "score": 0.5, "top": [["one", 0.5], ["two", 0.25]]})
 _SETTINGS = f"predictions_max_rows = {2 * ROWS}\n"
 
@@ -60,7 +60,7 @@ def measure(effort: Effort) -> Iterator[Finding]:
         )  # fmt: skip
         yield from _questions(http, 5 if effort.rounds < 30 else 15)
         http.put("/v1/apps/bench", content=labelled("bench")).raise_for_status()
-        yield from _streams(http, settings.socket_path, process.pid, 2 * effort.camera_s)
+        yield from _streams(http, settings.socket_path, process.pid, effort.camera_s)
     yield from _appends()
 
 
