@@ -17,6 +17,7 @@ from typing import Self
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.feed import Feed
 from appliance.files import make_dirs
 from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
@@ -67,9 +68,14 @@ class Box:
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
         self.registry = Registry(all_backends(), self.models, self._loader())
         self.engine = GuestEngine()
-        self.store = PredictionStore(settings.predictions_db)
+        self.feed = Feed(max_subscribers=settings.max_streams)
+        self.readiness.on_stopping(self.feed.close)
+        self.store = PredictionStore(
+            settings.predictions_db, max_bytes=settings.predictions_max_bytes,
+            on_stored=self.feed.publish,
+        )  # fmt: skip
         self.apps = AppTable()
-        self.pipeline = Pipeline(self.apps, self.store)
+        self.pipeline = Pipeline(self.apps, self.store, self.feed)
         self._scratch = Scratch(settings.state)
         self.deployer = Deployer(
             settings.apps,

@@ -6,6 +6,7 @@
      |- BadManifest    400 bad_manifest   app.toml or model.toml says something we refuse
      |- BadGuest       422 bad_guest      no wasm, truncated, an unknown import, does not compile
      |- NotFound       404 not_found      no app, model, camera or file of that name
+     |- NotAcceptable  406 not_acceptable no form of the answer that the client accepts
      |- Conflict       409 conflict       it exists already, or another change is under way
      |- TooBig         413 too_big        the body or the file is over its limit
      |- Unsupported    501 unsupported    part of a protocol that this box does not offer
@@ -64,6 +65,13 @@ class NotFound(ApplianceError):
 
     status = 404
     code = "not_found"
+
+
+class NotAcceptable(ApplianceError):
+    """The answer has no form that the client accepts."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class Conflict(ApplianceError):

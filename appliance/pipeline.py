@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from appliance.apps import AppTable
 from appliance.errors import ApplianceError, Unavailable
+from appliance.feed import Feed
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.store import PredictionStore
 from wasi_nn.executor import Cancellation, Spent
@@ -39,10 +40,12 @@ class Pipeline:
     """Shows frames to apps and keeps what they say."""
 
     def __init__(
-        self, table: AppTable, store: PredictionStore, clock: Callable[[], float] = time.time
-    ) -> None:
+        self, table: AppTable, store: PredictionStore, feed: Feed,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self._table = table
         self._store = store
+        self._feed = feed
         self._clock = clock
         self._sequence = itertools.count()
 
@@ -88,5 +91,7 @@ class Pipeline:
             ids = self._store.append(predictions)
         except Unavailable as exc:
             log.error("predictions not stored reason=%s", exc)
+            # What is stored the store publishes; who watches sees these all the same.
+            self._feed.publish(predictions)
             return predictions, False
         return tuple(replace(p, id=i) for p, i in zip(predictions, ids, strict=True)), True

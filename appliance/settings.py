@@ -157,7 +157,9 @@ class Settings(BaseSettings):
     max_pixels: of one picture, width * height.
     isolation: a process costs 90 to 190 MB and 0.1 to 0.2 ms a run, and survives a bad model.
     allow_device_fallback: compute on the CPU where the asked device is absent.
-    predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
+    predictions_max_rows, predictions_max_age_days, predictions_max_bytes: history kept, whichever
+    ends first; bytes of the database's file.
+    max_streams: clients that follow predictions at the same time.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
     grpc: answer gRPC, too, on a socket of its own; takes 14 MiB.
@@ -188,6 +190,8 @@ class Settings(BaseSettings):
     allow_device_fallback: bool = False
     predictions_max_rows: int = Field(1_000_000, gt=0)
     predictions_max_age_days: float = Field(30.0, gt=0)
+    predictions_max_bytes: Annotated[SizeBytes, Field(ge=16 * MIB)] = 2 * GIB
+    max_streams: int = Field(100, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
     grpc: bool = True

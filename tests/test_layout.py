@@ -24,7 +24,7 @@ LEVELS = (
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store", "sharedmemory"),
+     "store", "feed", "sharedmemory"),
     ("apps", "pipeline", "deploy", "inbox", "inference"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -47,10 +47,13 @@ HOLDERS = {
     "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
     | {"appliance.client_triton"}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
-    "asyncio": {"appliance.api.body", "appliance.api.protocol", "appliance.api.server"},
+    "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
     "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
-    "sqlite3": {"appliance.store"},
+    "sqlite3": {
+        f"appliance.store.{name}"
+        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+    },
     "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
     "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
     "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.feed import Feed
 from appliance.inference import Inference
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
@@ -25,6 +26,7 @@ class Rooms(Protocol):
     deployer: Deployer
     inference: Inference
     log_ring: LogRing
+    feed: Feed
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook

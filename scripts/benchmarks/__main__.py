@@ -14,6 +14,7 @@ from scripts.benchmarks import (
     by_socket,
     cameras,
     crowd,
+    history,
     hostcalls,
     loads,
     models,
@@ -41,6 +42,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "socket": by_socket.measure,
     "grpc": by_grpc.measure,
     "http": by_http.measure,
+    "history": history.measure,
 }
 
 

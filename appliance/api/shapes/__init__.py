@@ -7,9 +7,9 @@ read the key `error`.
 from appliance.api.shapes.apps import Answer, App, Deployed, Timing
 from appliance.api.shapes.health import Error, Health
 from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
-from appliance.api.shapes.predictions import Page, Prediction
+from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Answer", "App", "Counts", "Deployed", "Error", "Graph", "Health", "Model", "Models", "Page",
-    "Plan", "Prediction", "Timing",
+    "Answer", "App", "Bucket", "Counts", "Deployed", "Error", "Graph", "Health", "LabelCount",
+    "Model", "Models", "Page", "Plan", "Prediction", "Summary", "Timing",
 ]  # fmt: skip

@@ -25,3 +25,34 @@ class Page(BaseModel):
 
     predictions: list[Prediction]
     next_before: int | None
+
+
+class LabelCount(BaseModel):
+    """mean_score: of those that have a score. label null: predictions that name none."""
+
+    label: str | None
+    count: int
+    mean_score: float | None
+
+
+class Bucket(BaseModel):
+    """start: Unix seconds, a multiple of the interval."""
+
+    start: int
+    label: str | None
+    count: int
+
+
+class Summary(BaseModel):
+    """Counts of the most frequent labels, first in all and then per interval, without zeros.
+
+    total: all predictions counted; others: those of them whose label is not listed.
+    """
+
+    since: float
+    until: float
+    interval_s: int
+    total: int
+    others: int
+    labels: list[LabelCount]
+    buckets: list[Bucket]
