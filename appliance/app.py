@@ -31,6 +31,7 @@ from appliance.scratch import Scratch
 from appliance.settings import Settings
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads, UploadLimits
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
 from wasi_nn.registry import Registry
@@ -57,7 +58,12 @@ class Box:
         budgets = {Device.CPU: threads, Device.GPU: 1, Device.NPU: 1}
         self.plans = PlanBook(settings.cache_plans, threads, Bench(threads, self._alone))
         self.scheduler = Scheduler(budgets, self.plans.plan_of)
-        self.registry = Registry(all_backends(), self.models, self.plans)
+        backends = all_backends()
+        self.registry = Registry(backends, self.models, self.plans)
+        self.uploads = ModelUploads(
+            self.models, backends, self.plans, self.scheduler,
+            UploadLimits(settings.max_model_bytes, settings.max_pixels),
+        )  # fmt: skip
         self.engine = GuestEngine()
         self.store = PredictionStore(settings.predictions_db)
         self.apps = AppTable()
@@ -86,6 +92,7 @@ class Box:
         """
         with contextlib.ExitStack() as starting:
             make_dirs(self.settings.state)
+            self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)
             self.store.open()

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
 
     socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
     max_pixels: of one picture, width * height.
+    max_model_bytes: of one version of a model as it is uploaded, all its files together.
     allow_device_fallback: compute on the CPU where the asked device is absent.
     predictions_max_rows, predictions_max_age_days: history kept, whichever ends first.
     threads: compute threads of the CPU lane; None = one per core.
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     socket_mode: Annotated[int, BeforeValidator(_parse_mode), Field(ge=0, le=0o777)] = 0o660
     limits: AppLimits = AppLimits()
     max_body_bytes: SizeBytes = 32 * MIB
+    max_model_bytes: SizeBytes = 1 * GIB
     # Pillow warns, through a process-wide switch, above 89 million.
     max_pixels: int = Field(50_000_000, gt=0, le=80_000_000)
     allow_device_fallback: bool = False

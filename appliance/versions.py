@@ -22,6 +22,7 @@ from appliance.bundles import MAX_WASM_BYTES, Bundle
 from appliance.errors import ApplianceError, BadGuest, NotFound, Unavailable
 from appliance.files import (
     TEMPORARY_PREFIX,
+    free_name,
     make_dirs,
     publish,
     read_bounded,
@@ -189,14 +190,7 @@ class AppShelf:
 
         Returns: whether there was anything.   Raises: Unavailable if all of it is still there.
         """
-        home = self._folder / name
-        try:
-            return remove_tree(home)
-        except Unavailable as exc:
-            if home.exists():
-                raise
-            log.warning("app removed, its files at the next start app=%s reason=%s", name, exc)
-            return True
+        return free_name(self._folder / name)
 
 
 def _read(folder: Path) -> Bundle:

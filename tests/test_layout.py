@@ -21,9 +21,9 @@ MAX_FUNCTION_LINES = 60
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch", "pace"),
     ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip"),
+     "bundles", "oip", "fields", "unpacking"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
-     "versions"),
+     "versions", "sampling", "uploads"),
     ("apps", "pipeline", "deploy", "standings", "inbox"),
     ("api", "client"),
     ("app",),

@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from appliance.api import apps, appstate, metrics, models, predictions
+from appliance.api import apps, appstate, metrics, models, predictions, samples, uploads
 from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
 from appliance.errors import ApplianceError, GuestFailed, Unavailable
@@ -48,6 +48,8 @@ def create_api(box: Rooms, now: Callable[[], float]) -> FastAPI:
     api.include_router(apps.router)
     api.include_router(appstate.router)
     api.include_router(models.router)
+    api.include_router(samples.router)
+    api.include_router(uploads.router)
     api.include_router(metrics.router)
     api.include_router(predictions.router)
 

@@ -10,6 +10,7 @@ from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads
 from wasi_nn.registry import Registry
 
 
@@ -26,3 +27,4 @@ class Rooms(Protocol):
     registry: Registry
     scheduler: Scheduler
     store: PredictionStore
+    uploads: ModelUploads

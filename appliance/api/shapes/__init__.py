@@ -17,10 +17,31 @@ from appliance.api.shapes.apps import (
     Version,
 )
 from appliance.api.shapes.health import Error, Health
-from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
+from appliance.api.shapes.models import (
+    Added,
+    Counts,
+    Figure,
+    Graph,
+    GraphPlan,
+    MeasuredPlan,
+    Model,
+    ModelDetail,
+    ModelFile,
+    ModelInput,
+    ModelOutput,
+    ModelPlan,
+    Models,
+    ModelVersions,
+    Plan,
+    Sample,
+    SampleTiming,
+    Score,
+)
 from appliance.api.shapes.predictions import Page, Prediction
 
 __all__ = [
-    "Answer", "App", "AppDetail", "Counts", "Deployed", "Error", "Graph", "Health", "Limits", "Log",
-    "LogLine", "Model", "Models", "Page", "Plan", "Prediction", "Rollback", "Timing", "Version",
+    "Added", "Answer", "App", "AppDetail", "Counts", "Deployed", "Error", "Figure", "Graph",
+    "GraphPlan", "Health", "Limits", "Log", "LogLine", "MeasuredPlan", "Model", "ModelDetail",
+    "ModelFile", "ModelInput", "ModelOutput", "ModelPlan", "ModelVersions", "Models", "Page",
+    "Plan", "Prediction", "Rollback", "Sample", "SampleTiming", "Score", "Timing", "Version",
 ]  # fmt: skip
