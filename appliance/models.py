@@ -115,20 +115,19 @@ class ModelRepository:
             for version in ordered
         )
 
-    def require(self, name: str, version: str | None = "*") -> tuple[ModelEntry, ...]:
-        """Give a model's versions, or the one that is meant.
-
-        version: "*" for all, None for the default.
-        Raises: NotFound naming what there is.
-        """
+    def require(self, name: str) -> tuple[ModelEntry, ...]:
+        """List every version of one model. Raises: NotFound naming what there is."""
         entries = self.versions(name)
-        if version != "*":
-            entries = tuple(
-                e for e in entries if (e.is_default if version is None else e.version == version)
-            )
         if not entries:
-            raise self._absent(name if version in ("*", None) else f"{name}:{version}")
+            raise self._absent(name)
         return entries
+
+    def pick(self, name: str, version: str | None = None) -> ModelEntry:
+        """Give one version, the default unless one is named. Raises: NotFound."""
+        for entry in self.versions(name):
+            if entry.is_default if version is None else entry.version == version:
+                return entry
+        raise self._absent(name if version is None else f"{name}:{version}")
 
     def _entry(self, name: str, version: str, folder: Path, *, is_default: bool) -> ModelEntry:
         package, reason = None, ""

@@ -134,13 +134,15 @@ class _Source:
         self.is_directory = True
 
     def read(self, size: int = -1) -> bytes:
-        if self.is_directory:
-            if not 0 <= size <= _MAX_DIRECTORY_BYTES:
-                raise TooBig("upload: the archive's directory is too large")
-            self._directory_bytes += size
-            if self._directory_bytes > 4 * _MAX_DIRECTORY_BYTES:
-                raise TooBig("upload: the archive's directory is too large")
-        return self._file.read(min(size, _CHUNK_BYTES) if size >= 0 else _CHUNK_BYTES)
+        if not self.is_directory:
+            return self._file.read(size)
+        if size > _MAX_DIRECTORY_BYTES:
+            raise TooBig("upload: the archive's directory is too large")
+        got = self._file.read(size if size >= 0 else _MAX_DIRECTORY_BYTES)
+        self._directory_bytes += len(got)
+        if self._directory_bytes > 4 * _MAX_DIRECTORY_BYTES:
+            raise TooBig("upload: the archive's directory is too large")
+        return got
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if whence == 0 and offset > self._end:

@@ -38,8 +38,8 @@ def show_model(name: str, box: TheBox) -> shapes.ModelVersions:
 
 @router.get("/{name}/plan")
 def show_plan(name: str, box: TheBox, version: str | None = None) -> shapes.ModelPlan:
-    """Show what was measured of a version's loaded graphs; the default version unless one is said."""
-    (entry,) = box.models.require(name, version)
+    """Show what was measured of the loaded graphs of a version, the default unless one is said."""
+    entry = box.models.pick(name, version)
     return shapes.ModelPlan(
         name=name,
         version=entry.version,

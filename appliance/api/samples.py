@@ -44,7 +44,7 @@ def _show(
     box: Rooms, name: str, version: str | None, encoding: str | None, body: bytes,
     cancellation: Cancellation,
 ) -> shapes.Sample:  # fmt: skip
-    (entry,) = box.models.require(name, version)
+    entry = box.models.pick(name, version)
     if entry.package is None:
         raise BadModel(f"model {name}:{entry.version}: {entry.reason}")
     started_s = time.perf_counter()

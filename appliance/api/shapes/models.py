@@ -176,7 +176,7 @@ class Score(BaseModel):
 
 
 class SampleTiming(BaseModel):
-    """Where the time went, in milliseconds. load: 0.0x if the graph was there."""
+    """Where the time went, in milliseconds. load: little if the graph was there."""
 
     load: float
     decode: float

@@ -86,6 +86,10 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
         "/v1/apps/{name}/log": ["get"],
         "/v1/apps/{name}/rollback": ["post"],
         "/v1/models": ["get"],
+        "/v1/models/{name}": ["get"],
+        "/v1/models/{name}/plan": ["get"],
+        "/v1/models/{name}/sample": ["post"],
+        "/v1/models/{name}/{version}": ["delete", "put"],
         "/v1/predictions": ["get"],
     } == {path: sorted(methods) for path, methods in page["paths"].items()}
     for methods in page["paths"].values():
