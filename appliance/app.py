@@ -56,8 +56,9 @@ class Box:
         threads = settings.threads or os.cpu_count() or 1
         # A GPU or NPU runs one thing at a time; its driver has threads of its own.
         budgets = {Device.CPU: threads, Device.GPU: 1, Device.NPU: 1}
-        self.plans = PlanBook(settings.cache_plans, threads, Bench(threads, self._alone))
-        self.scheduler = Scheduler(budgets, self.plans.plan_of)
+        bench = Bench(threads, self._alone)
+        self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
+        self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
         backends = all_backends()
         self.registry = Registry(backends, self.models, self.plans)
         self.uploads = ModelUploads(

@@ -26,10 +26,17 @@ import heapq
 import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 
-MICROSECOND_S = 1e-6
+from appliance.requests import (
+    MICROSECOND_S,
+    Decision,
+    Hold,
+    Reason,
+    Refusal,
+    Request,
+    TimeoutAction,
+)
 
 # Whether it is late, its level, its owner's service.
 _Standing = tuple[bool, int, float]
@@ -38,118 +45,7 @@ _Rank = tuple[_Standing, float, float, int]
 # never to be had in a lower one.
 _Account = tuple[int, str]
 
-
-class TimeoutAction(Enum):
-    """What happens to a request whose time is over while it is queued."""
-
-    REJECT = "reject"
-    DELAY = "delay"
-
-
-class Reason(Enum):
-    """Why a request was refused; also the metric's label."""
-
-    QUEUE_FULL = "queue_full"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPolicy:
-    """How requests for one graph are batched.
-
-    max_batch_rows: 1 switches batching off.   preferred_batch_rows: sizes worth sending at once.
-    max_queue_delay_us: how long the oldest may be held back for a fuller batch.
-    max_queue_size: requests queued for the graph.   default_timeout_us: in the queue, 0 for none.
-    allow_timeout_override: a request's own deadline counts, too; it can only shorten.
-    """
-
-    max_batch_rows: int = 1
-    preferred_batch_rows: tuple[int, ...] = ()
-    max_queue_delay_us: int = 0
-    priority_levels: int = 2
-    default_priority_level: int = 2
-    max_queue_size: int = 64
-    default_timeout_us: int = 0
-    allow_timeout_override: bool = True
-    timeout_action: TimeoutAction = TimeoutAction.REJECT
-
-    def __post_init__(self) -> None:
-        if self.max_batch_rows < 1 or self.max_queue_size < 1:
-            raise ValueError("batch policy: max_batch_rows and max_queue_size are at least 1")
-        if not 1 <= self.default_priority_level <= self.priority_levels:
-            raise ValueError("batch policy: default_priority_level is one of the levels")
-        if self.max_queue_delay_us < 0 or self.default_timeout_us < 0:
-            raise ValueError("batch policy: times are not negative")
-        if any(not 1 <= rows <= self.max_batch_rows for rows in self.preferred_batch_rows):
-            raise ValueError("batch policy: preferred_batch_rows lie within max_batch_rows")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call that wants to compute.
-
-    id: unique.   graph: what computes it.   key: requests of another key cannot share a batch
-    (other dimensions or types); None shares with nobody.   threads: of the lane's budget one run
-    takes.   deadline_s: absolute.   priority: 1 is the highest, 0 stands for the default.
-    cost_s: what its rows are expected to take, for fairness between owners; above 0.
-    """
-
-    id: int
-    graph: Hashable
-    rows: int
-    key: Hashable
-    owner: str
-    arrived_s: float
-    threads: int = 1
-    deadline_s: float | None = None
-    priority: int = 0
-    cost_s: float = 1.0
-    policy: BatchPolicy = field(default_factory=BatchPolicy)
-
-    def __post_init__(self) -> None:
-        if self.rows < 1 or self.threads < 1 or not self.cost_s > 0:
-            raise ValueError("request: rows and threads are at least 1, cost_s is above 0")
-
-    def level(self) -> int:
-        """Its priority level; beyond the range it is the lowest, below 1 the default."""
-        if self.priority < 1:
-            return self.policy.default_priority_level
-        return min(self.priority, self.policy.priority_levels)
-
-    def expires_s(self) -> float:
-        """When it is no longer worth computing; infinity if always."""
-        expires_s = math.inf
-        if self.deadline_s is not None and self.policy.allow_timeout_override:
-            expires_s = self.deadline_s
-        if self.policy.default_timeout_us:
-            timeout_s = self.policy.default_timeout_us * MICROSECOND_S
-            expires_s = min(expires_s, self.arrived_s + timeout_s)
-        return expires_s
-
-    def is_expired(self, now: float) -> bool:
-        """Tell whether it is to be refused for its age."""
-        return self.policy.timeout_action is TimeoutAction.REJECT and self.expires_s() <= now
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A request that will not be computed."""
-
-    request: Request
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do now.
-
-    batch: compute these together; empty if nothing is to be started.   refusals: tell these.
-    wake_at_s: decide again then at the latest; None if only an event changes anything.
-    """
-
-    batch: tuple[Request, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    wake_at_s: float | None = None
+_FREE = Hold()
 
 
 @dataclass(slots=True)
@@ -235,12 +131,12 @@ class Batcher:
 
     def decide(
         self, now: float, free_threads: int, total_threads: int,
-        held: Mapping[Hashable, float] | None = None,
+        holds: Mapping[Hashable, Hold] | None = None,
     ) -> Decision:  # fmt: skip
         """Take what should run now.
 
         free_threads: of the lane's budget, not in use.   total_threads: the whole budget; a run
-        that wants more takes all of it.   held: graphs that wait for more, and until when.
+        that wants more takes all of it.   holds: of graphs whose batches wait or stay smaller.
         """
         refusals = self._expire(now)
         held_until_s = math.inf
@@ -252,10 +148,11 @@ class Batcher:
                 break
             alike = [queued for queued in waiting if queued.fits(head)]
             waiting = [queued for queued in waiting if not queued.fits(head)]
-            batch = self._fill(head, alike, waiting, now)
+            hold = (holds or {}).get(head.request.graph, _FREE)
+            batch = self._fill(head, alike, waiting, now, hold.max_rows)
             until_s = now
             if len(batch) == len(alike):
-                until_s = max(_hold(batch, now), (held or {}).get(head.request.graph, now))
+                until_s = max(_hold(batch, now), hold.until_s)
             if until_s > now:
                 batch = _preferred(batch)
             if batch:
@@ -269,8 +166,9 @@ class Batcher:
         return Decision((), refusals, None if math.isinf(wake_at_s) else wake_at_s)
 
     def _fill(
-        self, head: _Queued, alike: Sequence[_Queued], others: Sequence[_Queued], now: float
-    ) -> list[_Queued]:
+        self, head: _Queued, alike: Sequence[_Queued], others: Sequence[_Queued], now: float,
+        bound: float,
+    ) -> list[_Queued]:  # fmt: skip
         """Add to the head what can compute with it, in fair order, up to the bound.
 
         The owners take turns within the batch as they do between batches: each request taken
@@ -278,7 +176,7 @@ class Batcher:
         """
         if len(alike) == 1:
             return [head]
-        max_rows = head.request.policy.max_batch_rows
+        max_rows = min(head.request.policy.max_batch_rows, bound)
         lead_s = head.request.cost_s * max(1.0, max_rows / head.request.rows)
         first_other = min((self._standing(queued, now) for queued in others), default=None)
         turns: dict[_Account, list[tuple[_Rank, _Queued]]] = {}

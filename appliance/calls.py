@@ -1,26 +1,20 @@
 """Calls that wait for a lane, and computing several of them together."""
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from appliance.batching import BatchPolicy, Request
+from appliance.crowds import Crowd
 from appliance.lanestats import GraphCounts
+from appliance.requests import BatchPolicy, Request
 from appliance.stacking import Stack
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import NNError, RuntimeFailure
+from wasi_nn.executor import Spent
 from wasi_nn.tensor import Array, TensorSpec
 
 log = logging.getLogger(__name__)
-
-# How long a batch's callers are waited for: a share of what the batch took, and at most. Four
-# Python callers need 0.1 to 0.3 ms to come back.
-RETURN_SHARE = 0.3
-MAX_RETURN_S = 0.001
-# Runs for which the waiting is given up, at most, where nobody came back.
-MAX_SKIPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,64 +27,26 @@ class GraphPlan:
 
 @dataclass(slots=True)
 class Known:
-    """What a lane remembers of a graph; guarded by the lane's lock.
-
-    Callers whose batch is done come back within a fraction of a millisecond, one by one. Whoever
-    comes first would be computed alone, and the others after it: batches would stay small. So
-    right after a run under contention the graph's requests are held back for a moment, until as
-    many rows are there as could come. Where they do not come, the waiting is given up for longer
-    and longer.
-
-    expected_rows, held_until_s: what is waited for, and until when.
-    """
+    """What a lane remembers of a graph; guarded by the lane's lock."""
 
     graph: Graph
     plan: GraphPlan
     counts: GraphCounts
     stack: Stack
-    expected_rows: int = 0
-    held_until_s: float = -math.inf
-    _skips: int = 0
-    _penalty: int = 0
-
-    def expect(self, rows: int, queued_rows: int, now: float, compute_s: float) -> None:
-        """Take note that a run is done.
-
-        rows: of its callers, who may come back to those in the queue and those still expected.
-        """
-        rows += queued_rows
-        if now < self.held_until_s:
-            rows += max(0, self.expected_rows - queued_rows)
-        if rows < 2 or self.plan.policy.max_batch_rows < 2:
-            return
-        if self._skips:
-            self._skips -= 1
-            return
-        self.expected_rows = min(rows, self.plan.policy.max_batch_rows)
-        self.held_until_s = now + min(RETURN_SHARE * compute_s, MAX_RETURN_S)
-
-    def begin(self, rows: int) -> None:
-        """Take note that the next batch begins: was it worth waiting for?"""
-        if not self.expected_rows:
-            return
-        if 2 * rows >= self.expected_rows:
-            self._penalty = 0
-        else:
-            self._penalty = min(2 * self._penalty or 1, MAX_SKIPS)
-            self._skips = self._penalty
-        self.expected_rows, self.held_until_s = 0, -math.inf
+    crowd: Crowd
 
 
 @dataclass(slots=True)
 class Call:
     """One call in the queue.
 
-    settled: set once outputs or error is.
+    settled: set once outputs or error is.   spent: is told what it took, if anybody asks.
     """
 
     known: Known
     request: Request
     inputs: Sequence[Array]
+    spent: Spent | None = None
     settled: threading.Event = field(default_factory=threading.Event)
     outputs: list[Array] | None = None
     error: NNError | None = None

@@ -4,7 +4,7 @@ The decision is `batching.Batcher`'s; this file owns the lock and the threads.
 
 Rules:
 1. A lone request never waits: on an idle lane it runs on its caller's own thread, at once. Only
-   right after a batch do its callers wait for each other for a moment (`calls.Known`).
+   where a graph has several callers do they wait for each other for a moment (`crowds.py`).
 2. What is queued runs on the lane's workers, one per thread of the budget, who go from batch to
    batch without a pause. Handing each run to one of its callers' threads instead cost a third of
    the rows/s with eight callers: a waking thread finds cold caches and a contended core.
@@ -20,9 +20,12 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 
-from appliance.batching import Batcher, Reason, Refusal, Request
+from appliance.batching import Batcher
 from appliance.calls import Call, GraphPlan, Known, Work, compute
+from appliance.crowds import Crowd
 from appliance.lanestats import GraphCounts, GraphStatistics, LaneStatistics
+from appliance.requests import Hold, Reason, Refusal, Request
+from appliance.settings import SchedulerSettings
 from appliance.stacking import Stack, batch_shape
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import Busy
@@ -40,13 +43,15 @@ _ALONE_S = 0.020
 class Lane:
     """One device: a budget of threads and the queue before it.
 
-    plan_of: how a graph is run.   clock: monotonic seconds.
+    plan_of: how a graph is run.   settings: its queue's bound, and its owners' shares.
+    clock: monotonic seconds.
     """
 
     def __init__(
         self, device: Device, threads: int, plan_of: Callable[[Graph], GraphPlan],
-        *, max_queue_size: int = 256, clock: Callable[[], float] = time.monotonic,
+        settings: SchedulerSettings | None = None, *, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
+        bounds = settings or SchedulerSettings()
         self.device = device
         self.threads = threads
         self._plan_of = plan_of
@@ -59,7 +64,7 @@ class Lane:
         # Batches whose threads are taken, for the next worker.
         self._ready: deque[tuple[Call, ...]] = deque()
         self._free = threads
-        self._batcher = Batcher(max_queue_size=max_queue_size)
+        self._batcher = Batcher(max_queue_size=bounds.max_queue_size, weights=bounds.weights)
         self._waiting: dict[int, Call] = {}
         self._known: OrderedDict[Hashable, Known] = OrderedDict()
         self._ids = itertools.count()
@@ -82,7 +87,7 @@ class Lane:
         """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
         graph = Work(work, self.device)
         counts = GraphCounts(row_s=_ALONE_S)
-        known = Known(graph, GraphPlan(self.threads), counts, Stack(graph))
+        known = Known(graph, GraphPlan(self.threads), counts, Stack(graph), Crowd(1))
         self._run(known, (), Ticket("box"))
 
     def _run(self, known: Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
@@ -94,21 +99,20 @@ class Lane:
             if self._is_closed:
                 raise Busy("compute: the box is stopping")
             request = self._request(known, inputs, ticket, now)
+            known.crowd.arrived(request.rows, now)
             threads = min(request.threads, self.threads)
             if request.is_expired(now):
                 refusal = Refusal(request, Reason.EXPIRED)
                 self._refuse(refusal)
                 raise _refused(refusal)
-            is_idle = not len(self._batcher) and threads <= self._free
-            is_held = request.policy.max_queue_delay_us or known.held_until_s > now
-            if is_idle and not is_held:
+            call = Call(known, request, inputs, ticket.spent)
+            waiter = None if self._may_begin(call, now) else self._enqueue(call)
+            if waiter is None:
                 self._free -= threads
                 self._batcher.charge(request)
-                waiter = None
-            else:
-                waiter = self._enqueue(Call(known, request, inputs))
+                known.crowd.began(request.rows, now)
         if waiter is None:
-            return self._run_alone(known, request, inputs, now)
+            return self._run_alone(call, now)
         if cancellation is not None:
             cancellation.listen(lambda: self._cancel(waiter))
         try:
@@ -129,6 +133,7 @@ class Lane:
         with self._lock:
             if self._batcher.cancel(waiter.request.id):
                 del self._waiting[waiter.request.id]
+                waiter.known.crowd.left(waiter.request.rows)
                 waiter.error = _gone()
                 waiter.settled.set()
                 # It may have been what the others waited for.
@@ -171,7 +176,9 @@ class Lane:
     def _remember(self, graph: Graph) -> Known:
         known = self._known.get(id(graph))
         if known is None or known.graph is not graph:
-            known = Known(graph, self._plan_of(graph), GraphCounts(), Stack(graph))
+            plan = self._plan_of(graph)
+            crowd = Crowd(plan.policy.max_batch_rows)
+            known = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
             self._known[id(graph)] = known
             if len(self._known) > _KEPT_GRAPHS:
                 self._known.popitem(last=False)
@@ -195,6 +202,13 @@ class Lane:
             cost_s=rows * known.counts.row_s,
             policy=known.plan.policy,
         )
+
+    def _may_begin(self, call: Call, now: float) -> bool:
+        """Tell whether a call runs on its caller's thread, at once."""
+        if len(self._batcher) or call.request.policy.max_queue_delay_us:
+            return False
+        is_free = min(call.request.threads, self.threads) <= self._free
+        return is_free and self._hold(call.known, now).until_s <= now
 
     def _enqueue(self, waiter: Call) -> Call:
         """Queue a call. Raises: Busy if there is no room for it."""
@@ -225,13 +239,13 @@ class Lane:
         """
         while True:
             now = self._clock()
-            decision = self._batcher.decide(now, self._free, self.threads, self._held(now))
+            decision = self._batcher.decide(now, self._free, self.threads, self._holds(now))
             for refusal in decision.refusals:
                 self._refuse(refusal)
             if not decision.batch:
                 break
             batch = tuple(self._waiting.pop(request.id) for request in decision.batch)
-            batch[0].known.begin(sum(request.rows for request in decision.batch))
+            batch[0].known.crowd.began(sum(request.rows for request in decision.batch), now)
             self._free -= min(batch[0].request.threads, self.threads)
             self._ready.append(batch)
         # Somebody has to sleep until then; a worker who knows no time or a later one looks anew.
@@ -240,21 +254,22 @@ class Lane:
             self._changed.notify(min(wanted, self._sleeping))
         return decision.wake_at_s
 
-    def _held(self, now: float) -> dict[Hashable, float]:
-        """Say which graphs' requests are held back for those who may come, and until when."""
+    def _holds(self, now: float) -> dict[Hashable, Hold]:
+        """Say how the batches of the graphs in the queue are formed."""
         return {
-            graph: known.held_until_s
+            graph: self._hold(known, now)
             for graph, known in self._known.items()
-            if known.held_until_s > now and self._queued_rows(known) < known.expected_rows
+            if known.crowd.queued
         }
 
-    def _queued_rows(self, known: Known) -> int:
-        return sum(call.request.rows for call in self._waiting.values() if call.known is known)
+    def _hold(self, known: Known, now: float) -> Hold:
+        return known.crowd.hold(now, self._free // min(known.plan.threads, self.threads))
 
     def _refuse(self, refusal: Refusal) -> None:
         known = self._known.get(refusal.request.graph)
         if known is not None:
             known.counts.refused(refusal.reason.value)
+            known.crowd.left(refusal.request.rows)
         waiter = self._waiting.pop(refusal.request.id, None)
         if waiter is not None:
             waiter.error = _refused(refusal)
@@ -286,17 +301,15 @@ class Lane:
             self._changed.wait(timeout_s)
             self._sleeping -= 1
 
-    def _run_alone(
-        self, known: Known, request: Request, inputs: Sequence[Array], started_s: float
-    ) -> list[Array]:
+    def _run_alone(self, call: Call, started_s: float) -> list[Array]:
         failures = 1
         try:
-            outputs = known.graph.run(inputs)
+            outputs = call.known.graph.run(call.inputs)
             failures = 0
             return outputs
         finally:
             with self._lock:
-                self._count(known, (request,), (request.rows,), failures, started_s)
+                self._count((call,), (call.request.rows,), failures, started_s)
                 if len(self._batcher):
                     self._hand_out()
 
@@ -304,26 +317,27 @@ class Lane:
         """Compute for all members and tell each."""
         started_s = self._clock()
         runs: list[int] = []
-        known = batch[0].known
-        compute(known, batch, runs)
+        compute(batch[0].known, batch, runs)
         failures = sum(member.error is not None for member in batch)
-        requests = tuple(member.request for member in batch)
         # What is next this worker decides by itself, in `_next_batch`.
         with self._lock:
-            self._count(known, requests, runs, failures, started_s)
+            self._count(batch, runs, failures, started_s)
         for member in batch:
             member.settled.set()
 
     def _count(
-        self, known: Known, requests: tuple[Request, ...], runs: Sequence[int], failures: int,
-        started_s: float,
-    ) -> None:  # fmt: skip
+        self, batch: Sequence[Call], runs: Sequence[int], failures: int, started_s: float
+    ) -> None:
         """Give the threads back and count; under the lock."""
         now = self._clock()
+        known = batch[0].known
+        requests = tuple(member.request for member in batch)
         self._free += min(requests[0].threads, self.threads)
         known.counts.computed(requests, runs, failures, now - started_s, started_s)
-        rows = sum(request.rows for request in requests)
-        known.expect(rows, self._queued_rows(known), now, now - started_s)
+        known.crowd.ended(sum(request.rows for request in requests), now, now - started_s)
+        for member in batch:
+            if member.spent is not None:
+                member.spent.add(started_s - member.request.arrived_s, now - started_s)
 
 
 def _gone() -> Busy:

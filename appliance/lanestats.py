@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from appliance.batching import Request
+from appliance.requests import Request
 from wasi_nn.backend import Device
 
 # How much the newest run counts in the running mean of what a row costs; chosen, not measured.

@@ -9,7 +9,7 @@ from appliance.apps import AppTable
 from appliance.errors import ApplianceError, Unavailable
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.store import PredictionStore
-from wasi_nn.executor import Cancellation
+from wasi_nn.executor import Cancellation, Spent
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class Processed:
     """What one app made of one frame.
 
     is_stored: False if the disk refused the history; the predictions hold all the same, without
-    ids.   guest_s, store_s: seconds.
+    ids.   guest_s, store_s: seconds; spent says which of the guest's its computes took.
     """
 
     app: str
@@ -27,6 +27,7 @@ class Processed:
     predictions: tuple[Prediction, ...]
     is_stored: bool
     guest_s: float
+    spent: Spent
     store_s: float
 
 
@@ -66,7 +67,7 @@ class Pipeline:
             stored, is_stored = self._keep(predictions)
             app.count_answer(len(stored), answer.guest_s)
         return Processed(
-            app.name, app.version, stored, is_stored, answer.guest_s,
+            app.name, app.version, stored, is_stored, answer.guest_s, answer.spent,
             time.perf_counter() - started_s,
         )  # fmt: skip
 

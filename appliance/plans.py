@@ -7,7 +7,8 @@ in short pieces between which others compute, and the result is kept beside the 
 
     cache/plans/<digest>-<encoding>-<backend>-<device>-<threads>-<objective>.json
 
-A plan of another machine, processor or runtime version is measured again.
+A plan of another machine, processor or runtime version is measured again. What the operator pins
+(`[scheduler.models.NAME]`) beats the measurement.
 """
 
 import dataclasses
@@ -20,13 +21,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.batching import BatchPolicy
 from appliance.calls import GraphPlan
 from appliance.errors import ApplianceError
 from appliance.files import make_dirs, read_bounded, write_atomic
 from appliance.planning import Bench, Measured, Plan, choose, samples_of
+from appliance.requests import BatchPolicy, TimeoutAction
+from appliance.settings import ModelScheduling, SchedulerSettings
 from wasi_nn.backend import Backend, Buffer, Device, Encoding, Graph, GraphOptions
 from wasi_nn.errors import Busy, NNError
+from wasi_nn.registry import Origin
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +42,36 @@ _KEPT = 64
 class _Loaded:
     graph: Graph
     plan: Plan
+    pinned: ModelScheduling
 
 
 class PlanBook:
     """Loads graphs the way that was measured to be best, and knows how each is run.
 
     folder: where plans are kept.   threads: the CPU lane's budget.   bench: times a graph.
+    settings: what the operator pins.
     A `wasi_nn.registry.Loader`.
     """
 
-    def __init__(self, folder: Path, threads: int, bench: Bench) -> None:
+    def __init__(
+        self, folder: Path, threads: int, bench: Bench,
+        settings: SchedulerSettings | None = None,
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._threads = threads
         self._bench = bench
+        self._settings = settings or SchedulerSettings()
         self._loaded: OrderedDict[int, _Loaded] = OrderedDict()
 
     def __call__(
         self, backend: Backend, builders: Sequence[Buffer], encoding: Encoding,
-        options: GraphOptions, digest: str,
+        options: GraphOptions, origin: Origin,
     ) -> Graph:  # fmt: skip
         """Load a model as planned; measure first if there is no plan."""
-        file = self._folder / _file_name(digest, encoding, backend.name, options)
+        pinned = self._settings.of_model(origin.name)
+        if pinned.threads is not None:
+            options = dataclasses.replace(options, num_threads=pinned.threads)
+        file = self._folder / _file_name(origin.digest, encoding, backend.name, options)
         fingerprint = fingerprint_of(backend, self._threads)
         plan = _read(file, fingerprint)
         if plan is not None:
@@ -72,23 +84,27 @@ class PlanBook:
             )
             if is_lasting:
                 _write(file, plan)
-        self._remember(graph, plan)
+        self._remember(_Loaded(graph, plan, pinned))
         return graph
 
     def plan_of(self, graph: Graph) -> GraphPlan:
         """Tell the scheduler how to run a graph; one it does not know takes the whole lane."""
-        plan = self.find(graph)
-        if plan is None:
+        loaded = self._find(graph)
+        if loaded is None:
             return GraphPlan(threads=self._threads)
-        return GraphPlan(plan.threads, BatchPolicy(max_batch_rows=plan.max_batch_rows))
+        return GraphPlan(loaded.plan.threads, _policy(loaded.plan, loaded.pinned))
 
     def find(self, graph: Graph) -> Plan | None:
         """Find the plan of a loaded graph."""
-        loaded = self._loaded.get(id(graph))
-        return loaded.plan if loaded is not None and loaded.graph is graph else None
+        loaded = self._find(graph)
+        return None if loaded is None else loaded.plan
 
-    def _remember(self, graph: Graph, plan: Plan) -> None:
-        self._loaded[id(graph)] = _Loaded(graph, plan)
+    def _find(self, graph: Graph) -> _Loaded | None:
+        loaded = self._loaded.get(id(graph))
+        return loaded if loaded is not None and loaded.graph is graph else None
+
+    def _remember(self, loaded: _Loaded) -> None:
+        self._loaded[id(loaded.graph)] = loaded
         while len(self._loaded) > _KEPT:
             self._loaded.popitem(last=False)
 
@@ -131,6 +147,17 @@ class PlanBook:
             backend.name, plan.threads, plan.max_batch_rows, plan.rows_per_s,
         )  # fmt: skip
         return loaded[plan.threads], plan, is_lasting
+
+
+def _policy(plan: Plan, pinned: ModelScheduling) -> BatchPolicy:
+    return BatchPolicy(
+        max_batch_rows=pinned.max_batch_rows or plan.max_batch_rows,
+        preferred_batch_rows=pinned.preferred_batch_rows,
+        max_queue_delay_us=pinned.max_queue_delay_us,
+        max_queue_size=pinned.max_queue_size,
+        default_timeout_us=pinned.default_timeout_us,
+        timeout_action=TimeoutAction(pinned.timeout_action),
+    )
 
 
 def fingerprint_of(backend: Backend, threads: int) -> str:

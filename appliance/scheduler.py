@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from appliance.calls import GraphPlan
 from appliance.lanes import Lane
 from appliance.lanestats import GraphStatistics, LaneStatistics
+from appliance.settings import SchedulerSettings
 from wasi_nn.backend import Device, Graph
 from wasi_nn.executor import Ticket
 from wasi_nn.tensor import Array
@@ -18,14 +19,15 @@ class Scheduler:
     """The lanes of a box; an `Executor`.
 
     threads: the budget of each device. A graph of another device runs in the CPU's lane.
+    settings: bounds and shares of each lane.
     """
 
     def __init__(
         self, threads: dict[Device, int], plan_of: Callable[[Graph], GraphPlan],
-        *, max_queue_size: int = 256, clock: Callable[[], float] = time.monotonic,
+        settings: SchedulerSettings | None = None, *, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._lanes = {
-            device: Lane(device, count, plan_of, max_queue_size=max_queue_size, clock=clock)
+            device: Lane(device, count, plan_of, settings, clock=clock)
             for device, count in threads.items()
         }
 

@@ -15,7 +15,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -86,6 +86,46 @@ class AppLimits(Table):
         return defaults.model_copy(update=said)
 
 
+class ModelScheduling(Table):
+    """How a model's graphs are run, where the operator knows better than the measurement.
+
+    threads, max_batch_rows: None as measured here.   The rest: as in `requests.BatchPolicy`.
+    """
+
+    threads: int | None = Field(None, gt=0, le=1024)
+    max_batch_rows: int | None = Field(None, gt=0, le=1024)
+    preferred_batch_rows: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    max_queue_delay_us: int = Field(0, ge=0, le=10_000_000)
+    max_queue_size: int = Field(64, gt=0)
+    default_timeout_us: int = Field(0, ge=0)
+    timeout_action: Literal["reject", "delay"] = "reject"
+
+    @field_validator("preferred_batch_rows")
+    @classmethod
+    def _within_a_batch(cls, sizes: tuple[int, ...], info: Any) -> tuple[int, ...]:
+        largest = info.data.get("max_batch_rows") or 0
+        if any(size > largest for size in sizes):
+            raise ValueError("sizes up to max_batch_rows, which is to be given, too")
+        return sizes
+
+
+class SchedulerSettings(Table):
+    """The `[scheduler]` table.
+
+    max_queue_size: requests of all graphs of a device.   weights: an app's share against the
+    others', 1 if not named.   models: by name, or name:version.
+    """
+
+    max_queue_size: int = Field(256, gt=0)
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    models: dict[str, ModelScheduling] = Field(default_factory=dict)
+
+    def of_model(self, name: str) -> ModelScheduling:
+        """Find what is said about a model. name: name:version, or "" for a guest's own bytes."""
+        plain = name.partition(":")[0]
+        return self.models.get(name) or self.models.get(plain) or ModelScheduling()
+
+
 def state_folder(chosen: Path | str | None = None) -> Path:
     """Tell where the box keeps everything, absolute; nothing is made."""
     # systemd separates several folders by colons; ours is the first.
@@ -124,6 +164,7 @@ class Settings(BaseSettings):
     socket_group: str | None = None
     socket_mode: Annotated[int, BeforeValidator(_parse_mode), Field(ge=0, le=0o777)] = 0o660
     limits: AppLimits = AppLimits()
+    scheduler: SchedulerSettings = SchedulerSettings()
     max_body_bytes: SizeBytes = 32 * MIB
     max_model_bytes: SizeBytes = 1 * GIB
     # Pillow warns, through a process-wide switch, above 89 million.

@@ -20,8 +20,8 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "records", "files", "shipped", "scratch", "pace"),
-    ("batching", "lanestats", "stacking", "calls", "manifests", "pictures", "preprocess", "metrics",
-     "bundles", "oip", "fields", "unpacking"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
+     "preprocess", "metrics", "bundles", "oip", "fields", "unpacking"),
     ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
      "versions", "sampling", "uploads"),
     ("apps", "pipeline", "deploy", "standings", "inbox"),
@@ -31,8 +31,8 @@ LEVELS = (
 )  # fmt: skip
 
 PURE = (
-    "batching", "lanestats", "stacking", "preprocess", "records", "errors", "metrics", "oip",
-    "pace",
+    "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
+    "metrics", "oip", "pace",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 

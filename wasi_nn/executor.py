@@ -48,19 +48,36 @@ class Cancellation:
             listener()
 
 
+@dataclass(slots=True)
+class Spent:
+    """Where the time of a caller's computes went, in seconds, all together.
+
+    queue_s: waiting to begin.   compute_s: of the runs they were in, others' rows included.
+    """
+
+    queue_s: float = 0.0
+    compute_s: float = 0.0
+
+    def add(self, queue_s: float, compute_s: float) -> None:
+        """Count one compute; an executor does before it returns to the caller."""
+        self.queue_s += queue_s
+        self.compute_s += compute_s
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """On whose behalf a compute runs, and until when it is worth running.
 
     deadline_s: `time.monotonic()` seconds, or None for no deadline.
     priority: 1 is the highest, 0 stands for the default.
-    cancellation: tells when the caller has gone.
+    cancellation: tells when the caller has gone.   spent: is told what it took.
     """
 
     owner: str = "guest"
     deadline_s: float | None = None
     priority: int = 0
     cancellation: Cancellation | None = None
+    spent: Spent | None = None
 
 
 class Executor(Protocol):
@@ -84,4 +101,9 @@ class DirectExecutor:
             raise Busy("compute not started: nobody waits for it any more")
         if ticket.deadline_s is not None and time.monotonic() >= ticket.deadline_s:
             raise Busy("compute not started: its deadline has passed")
-        return graph.run(inputs)
+        started_s = time.perf_counter()
+        try:
+            return graph.run(inputs)
+        finally:
+            if ticket.spent is not None:
+                ticket.spent.add(0.0, time.perf_counter() - started_s)

@@ -39,9 +39,20 @@ _CONVERTERS = {
     Encoding.GGML: "language models are not what this host is for",
 }
 
-# Loads a model for the cache: backend, parts, encoding, options, digest. An embedder's own may
-# choose the options that the caller left open.
-Loader = Callable[[Backend, Sequence[Buffer], Encoding, GraphOptions, str], Graph]
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which model a graph is made of.
+
+    digest: of its bytes.   name: name:version, or "" if a guest brought the bytes.
+    """
+
+    digest: str
+    name: str = ""
+
+
+# Loads a model for the cache. An embedder's own may choose the options that the caller left open.
+Loader = Callable[[Backend, Sequence[Buffer], Encoding, GraphOptions, Origin], Graph]
 
 
 def load_directly(
@@ -49,7 +60,7 @@ def load_directly(
     builders: Sequence[Buffer],
     encoding: Encoding,
     options: GraphOptions,
-    _digest: str,
+    _origin: Origin,
 ) -> Graph:
     """Load a model just as asked; the `Loader` of a plain host."""
     return backend.load(builders, encoding, options)
@@ -175,7 +186,7 @@ class Registry:
         backend = self._select(encoding, options, None)
         key = (digest_of(builders), encoding, backend.name, options)
         entry = self._acquire(
-            key, lambda: self._loader(backend, builders, encoding, options, key[0])
+            key, lambda: self._loader(backend, builders, encoding, options, Origin(key[0]))
         )
         return GraphReference(self, key, entry)
 
@@ -197,10 +208,11 @@ class Registry:
         builders = None if file.digest else file.read()
         digest = file.digest or digest_of(builders or ())
         key = (digest, encoding, backend.name, options)
+        origin = Origin(digest, f"{model.name}:{model.version}")
         entry = self._acquire(
             key,
-            lambda: self._loader(backend, builders or file.read(), encoding, options, digest),
-            f"{model.name}:{model.version}",
+            lambda: self._loader(backend, builders or file.read(), encoding, options, origin),
+            origin.name,
         )
         return GraphReference(self, key, entry, model, file)
 

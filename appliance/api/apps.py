@@ -86,6 +86,8 @@ def _answer(
         is_stored=done.is_stored,
         timing_ms=shapes.Timing(
             decode=_ms(decoded_s - captured_s),
+            queue=_ms(done.spent.queue_s),
+            compute=_ms(done.spent.compute_s),
             guest=_ms(done.guest_s),
             store=_ms(done.store_s),
             total=_ms(time.monotonic() - captured_s),

@@ -74,7 +74,8 @@ class CommandRunner:
             memory_bytes = instance.memory_bytes()
         finally:
             instance.close()
-        return Answer(stdout.lines(), time.perf_counter() - started_s, memory_bytes)
+        guest_s = time.perf_counter() - started_s
+        return Answer(stdout.lines(), guest_s, memory_bytes, instance.spent)
 
     def _input_of(self, frame: Frame) -> tuple[bytes, str]:
         """Give the frame as the app's `[input]` wants it, and the file's extension."""

@@ -13,7 +13,7 @@ from appliance.guests.engine import GuestEngine, ticks
 from appliance.guests.frames import FrameGuest
 from appliance.guests.program import ENTRIES, INITIALIZE, Program
 from appliance.settings import MIB
-from wasi_nn.executor import Cancellation, Ticket
+from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.hostcall import Entry, entry
 from wasi_nn.streams import Streams, Writer
 
@@ -35,6 +35,7 @@ class Instance:
     """A guest's Store with everything in it. Not thread-safe: one Store, one thread at a time.
 
     wasi: arguments, environment, folders; the streams are set here.
+    spent: where the time of the last call's computes went.
     Raises: GuestFailed if it cannot be instantiated within its limits.
     """
 
@@ -106,9 +107,11 @@ class Instance:
 
     def _run(self, enter: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
         deadline_s = self.program.limits.deadline_s
+        self.spent = Spent()
         self.guest.session.ticket = Ticket(
-            self.program.name, time.monotonic() + deadline_s, cancellation=cancellation
-        )
+            self.program.name, time.monotonic() + deadline_s, cancellation=cancellation,
+            spent=self.spent,
+        )  # fmt: skip
         self._store.set_epoch_deadline(ticks(deadline_s))
         try:
             with self._engine.ticker.ticking(), self.guest.running():

@@ -49,7 +49,8 @@ class ReactorRunner:
             self._throw_away(instance)
             raise
         outputs = instance.guest.hide()
-        answer = Answer(outputs, time.perf_counter() - started_s, instance.memory_bytes())
+        guest_s = time.perf_counter() - started_s
+        answer = Answer(outputs, guest_s, instance.memory_bytes(), instance.spent)
         last_error, refused = instance.guest.last_error, instance.guest.refused
         self._give_back(instance)
         if refused:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.records import Frame
-from wasi_nn.executor import Cancellation
+from wasi_nn.executor import Cancellation, Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +12,14 @@ class Answer:
     """What a guest said about a frame.
 
     outputs: one message or one line each, as bytes.   guest_s: time inside the guest and its host
-    calls.   memory_bytes: its linear memory after the call.
+    calls, of which spent says what the computes took.   memory_bytes: its linear memory after the
+    call.
     """
 
     outputs: tuple[bytes, ...]
     guest_s: float
     memory_bytes: int
+    spent: Spent
 
 
 class Runner(Protocol):

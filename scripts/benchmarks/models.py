@@ -21,7 +21,7 @@ from scripts.benchmarks.rig import catalogue
 from wasi_nn.backend import Backend, Buffer, Encoding, Graph, GraphOptions
 from wasi_nn.backends import all_backends
 from wasi_nn.executor import DirectExecutor
-from wasi_nn.registry import Registry
+from wasi_nn.registry import Origin, Registry
 
 
 def measure(effort: Effort) -> list[Row]:
@@ -54,7 +54,7 @@ def measure(effort: Effort) -> list[Row]:
 
 def _load_for_one_thread(
     backend: Backend, builders: Sequence[Buffer], encoding: Encoding, options: GraphOptions,
-    _digest: str,
+    _origin: Origin,
 ) -> Graph:  # fmt: skip
     """Two threads wait for each other, and on a shared machine for others, too."""
     return backend.load(builders, encoding, replace(options, num_threads=1))

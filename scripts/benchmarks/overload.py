@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from appliance.batching import BatchPolicy
+from appliance.requests import BatchPolicy
 from scripts.benchmarks.callers import Answer, Call, closed_loop, is_busy, on_threads, open_loop
 from scripts.benchmarks.cases import LITE0
 from scripts.benchmarks.effort import Effort

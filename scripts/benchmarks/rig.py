@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from appliance.batching import BatchPolicy
 from appliance.calls import GraphPlan
 from appliance.guests.engine import GuestEngine
 from appliance.planning import Bench, Plan
 from appliance.plans import PlanBook
+from appliance.requests import BatchPolicy
 from appliance.scheduler import Scheduler
 from scripts.benchmarks.cases import CNN64, LITE0, TINY, Case
 from scripts.benchmarks.direct import CORES, Run

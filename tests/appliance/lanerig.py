@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from appliance.batching import Batcher, BatchPolicy, Refusal, Request
+from appliance.batching import Batcher
 from appliance.calls import GraphPlan
 from appliance.lanes import Lane
+from appliance.requests import BatchPolicy, Refusal, Request
 from wasi_nn.backend import Device, Graph
 from wasi_nn.errors import NNError, RuntimeFailure
-from wasi_nn.executor import Cancellation, Ticket
+from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.tensor import Array, TensorSpec, TensorType
 
 # Only a hang takes as long.
@@ -195,10 +196,10 @@ class Rig:
 
     def start(
         self, graph: Graph, *values: float, owner: str = "ann", deadline_s: float | None = None,
-        priority: int = 0, cancellation: Cancellation | None = None,
+        priority: int = 0, cancellation: Cancellation | None = None, spent: Spent | None = None,
     ) -> Call:  # fmt: skip
         """Call on a thread of its own."""
-        ticket = Ticket(owner, deadline_s, priority, cancellation)
+        ticket = Ticket(owner, deadline_s, priority, cancellation, spent)
         call = Call(self.lane, graph, rows(*values), ticket)
         call.start()
         return call

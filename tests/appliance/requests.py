@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from appliance.batching import Batcher, BatchPolicy, Request
+from appliance.batching import Batcher
+from appliance.requests import BatchPolicy, Request
 
 EIGHT = BatchPolicy(max_batch_rows=8)
 

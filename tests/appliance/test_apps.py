@@ -14,6 +14,7 @@ from appliance.guests.runner import Answer
 from appliance.records import Frame
 from tests.appliance import watguests as guests
 from tests.appliance.workshop import Workshop
+from wasi_nn.executor import Spent
 
 
 class GatedRunner:
@@ -29,7 +30,7 @@ class GatedRunner:
         self.entered.set()
         assert self.gate.wait(30)
         assert not self.closed, "closed while a frame was under way"
-        return Answer((), 0.0, 0)
+        return Answer((), 0.0, 0, Spent())
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from appliance.batching import Batcher, BatchPolicy, Reason
+from appliance.batching import Batcher
+from appliance.requests import BatchPolicy, Reason
 from tests.appliance.requests import all_batches, ids, queue, request
 
 # -- one request ---------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.batching import Batcher, BatchPolicy, Decision, Reason, Request, TimeoutAction
+from appliance.batching import Batcher
+from appliance.requests import BatchPolicy, Decision, Reason, Request, TimeoutAction
 
 # 10,000 in all; tune these and the lengths below, not the rules.
 HISTORIES, SHARES, GUESTS, WIDE = 7000, 1500, 600, 900

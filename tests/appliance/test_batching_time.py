@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from appliance.batching import Batcher, BatchPolicy, Reason, Request, TimeoutAction
+from appliance.batching import Batcher
+from appliance.requests import BatchPolicy, Hold, Reason, Request, TimeoutAction
 from tests.appliance.requests import all_batches, ids, queue, request
 
 HELD = BatchPolicy(max_batch_rows=8, max_queue_delay_us=5000)
@@ -116,6 +117,24 @@ def test_a_preferred_size_goes_at_once() -> None:
     assert [0, 1, 2, 3] == ids(batcher.decide(0.0, 1, 1).batch)
     assert 0.005 == batcher.decide(0.0, 1, 1).wake_at_s
     assert [4] == ids(batcher.decide(0.005, 1, 1).batch)
+
+
+def test_a_graph_that_is_held_waits_until_then() -> None:
+    """What the shell knows of its callers counts as a delay of its own."""
+    batcher = queue(request(1), request(2))
+
+    decision = batcher.decide(0.0, 1, 1, {"g": Hold(4, 0.002)})
+    assert ((), 0.002) == (decision.batch, decision.wake_at_s)
+    assert [1, 2] == ids(batcher.decide(0.002, 1, 1, {"g": Hold(4, 0.002)}).batch)
+
+
+def test_a_share_goes_and_the_rest_has_a_run_of_its_own() -> None:
+    """A hold bounds the batch; a full one is not held."""
+    batcher = queue(*(request(i) for i in range(5)))
+
+    assert [0, 1] == ids(batcher.decide(0.0, 2, 2, {"g": Hold(2, 9.0)}).batch)
+    assert [2, 3] == ids(batcher.decide(0.0, 1, 2, {"g": Hold(2, 9.0)}).batch)
+    assert () == batcher.decide(0.0, 1, 2, {"g": Hold(2, 9.0)}).batch
 
 
 def test_what_is_held_back_holds_up_nobody() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance import lanes
-from appliance.batching import BatchPolicy
+from appliance.requests import BatchPolicy
 from tests.appliance.lanerig import (
     PATIENCE_S,
     POISON,

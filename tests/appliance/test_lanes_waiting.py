@@ -1,9 +1,9 @@
 import pytest
 
-from appliance.batching import BatchPolicy
+from appliance.requests import BatchPolicy
 from tests.appliance.lanerig import PATIENCE_S, GateGraph, HandClock, Rig, error_of
 from wasi_nn.errors import Busy
-from wasi_nn.executor import Cancellation
+from wasi_nn.executor import Cancellation, Spent
 
 
 def test_a_full_queue_refuses_at_once() -> None:
@@ -263,3 +263,21 @@ def test_who_comes_back_alone_goes_when_the_moment_is_over() -> None:
     clock.now += 1.0
 
     assert [6.0] == again.result()
+
+
+def test_who_asks_is_told_how_long_it_queued_and_computed() -> None:
+    """All members of a batch get the whole run; a lone call queued for nothing."""
+    clock = HandClock()
+    rig, graph = Rig(clock=clock), GateGraph(during=lambda: setattr(clock, "now", clock.now + 0.5))
+    blocker, _ = rig.block()
+    queued, alone = Spent(), Spent()
+    calls = [rig.queue(graph, value, spent=queued) for value in (1.0, 2.0)]
+    clock.now = 2.0
+    blocker.open()
+    for call in calls:
+        call.result()
+    clock.now = 9.0
+    rig.start(graph, 3.0, spent=alone).result()
+
+    assert Spent(queue_s=4.0, compute_s=1.0) == queued
+    assert Spent(queue_s=0.0, compute_s=0.5) == alone

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from appliance.batching import Request
 from appliance.lanestats import GraphCounts, GraphStatistics
+from appliance.requests import Request
 from tests.appliance.lanerig import POISON, GateGraph, HandClock, Rig, error_of
 
 

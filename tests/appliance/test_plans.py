@@ -11,6 +11,8 @@ import pytest
 from appliance.calls import GraphPlan
 from appliance.planning import Bench, Plan
 from appliance.plans import PlanBook, fingerprint_of, processor
+from appliance.requests import BatchPolicy, TimeoutAction
+from appliance.settings import ModelScheduling, SchedulerSettings
 from tests.appliance.lanerig import ThreadClock
 from wasi_nn.backend import (
     Backend,
@@ -23,7 +25,7 @@ from wasi_nn.backend import (
 )
 from wasi_nn.backends.fake import FakeBackend, model
 from wasi_nn.errors import Busy, NNError, RuntimeFailure
-from wasi_nn.registry import Loader, Registry
+from wasi_nn.registry import Loader, Origin, Registry
 from wasi_nn.tensor import TensorSpec, TensorType
 
 X = TensorSpec("x", TensorType.F32, (None, 2))
@@ -43,10 +45,13 @@ class Box:
         self.backend = Recording(self.clock.pass_s, **backend)
         self.book = self.open()
 
-    def open(self, alone: Callable[[Callable[[], None]], None] | None = None) -> PlanBook:
-        """Start again over the same folder."""
+    def open(
+        self, alone: Callable[[Callable[[], None]], None] | None = None, **pinned: Any
+    ) -> PlanBook:
+        """Start again over the same folder. pinned: what the operator says about the model."""
         bench = Bench(self.threads, alone or self.alone, self.clock)
-        return PlanBook(self.folder, self.threads, bench)
+        settings = SchedulerSettings(models={"tiny": ModelScheduling(**pinned)})
+        return PlanBook(self.folder, self.threads, bench, settings)
 
     def alone(self, piece: Callable[[], None]) -> None:
         self.pieces += 1
@@ -54,8 +59,9 @@ class Box:
 
     def load(self, content: bytes = MODEL, **options: Any) -> Graph:
         return self.book(
-            self.backend, [content], Encoding.ONNX, GraphOptions(**options), "blake3:cafe"
-        )
+            self.backend, [content], Encoding.ONNX, GraphOptions(**options),
+            Origin("blake3:cafe", "tiny:2"),
+        )  # fmt: skip
 
     def plan(self, graph: Graph) -> Plan:
         plan = self.book.find(graph)
@@ -302,6 +308,29 @@ def test_old_graphs_are_forgotten(box: Box) -> None:
 
     assert box.book.find(first) is None
     assert box.book.find(last) is not None
+
+
+def test_what_the_operator_pins_beats_the_measurement(box: Box) -> None:
+    """Only the pinned number of threads is tried, and a queue is as it was told to be."""
+    box.book = box.open(
+        threads=2, max_batch_rows=4, preferred_batch_rows=[2], max_queue_delay_us=700,
+        max_queue_size=5, default_timeout_us=900, timeout_action="delay",
+    )  # fmt: skip
+    graph = box.load()
+
+    assert [2] == box.backend.asked
+    assert 32 == box.plan(graph).max_batch_rows
+    policy = BatchPolicy(4, (2,), 700, 2, 2, 5, 900, True, TimeoutAction.DELAY)
+    assert GraphPlan(2, policy) == box.book.plan_of(graph)
+
+
+def test_a_pin_by_version_beats_one_by_name() -> None:
+    """What is said about another model does not count."""
+    by_name, by_version = ModelScheduling(threads=1), ModelScheduling(threads=2)
+    settings = SchedulerSettings(models={"tiny": by_name, "tiny:2": by_version})
+
+    assert (by_version, by_name) == (settings.of_model("tiny:2"), settings.of_model("tiny:3"))
+    assert ModelScheduling() == settings.of_model("other:2") == settings.of_model("")
 
 
 def test_what_was_measured_is_logged(box: Box, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from appliance.batching import BatchPolicy
 from appliance.calls import GraphPlan
+from appliance.requests import BatchPolicy
 from appliance.scheduler import Scheduler
 from tests.appliance.lanerig import PATIENCE_S, POISON, Budget, GateGraph, Rig, error_of, rows
 from wasi_nn.backend import Device, Graph

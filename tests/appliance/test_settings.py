@@ -105,6 +105,12 @@ def test_rights_are_octal_text(text: str, tmp_path: Path, monkeypatch: pytest.Mo
             id="NaN",
         ),
         pytest.param("socket_mode = 660", "^setting socket_mode: got 660, wanted", id="decimal"),
+        pytest.param(
+            "[scheduler.models.lite]\npreferred_batch_rows = [4]",
+            r"^setting scheduler\.models\.lite\.preferred_batch_rows: got \[4\], wanted sizes up to"
+            " max_batch_rows, which is to be given",
+            id="preferred without a bound",
+        ),
         pytest.param('state = "/x"', r"^settings\.toml: key state", id="state"),
         pytest.param("threads = \n", r"^settings\.toml: not TOML: .*line 1", id="no TOML"),
         pytest.param("x = " + "[" * 5000, r"^settings\.toml: not TOML", id="deep TOML"),

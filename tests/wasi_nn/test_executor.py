@@ -8,7 +8,7 @@ import pytest
 from wasi_nn.backend import Encoding, Graph, GraphOptions
 from wasi_nn.backends.fake import FakeBackend, model
 from wasi_nn.errors import Busy, RuntimeFailure
-from wasi_nn.executor import Cancellation, DirectExecutor, Ticket
+from wasi_nn.executor import Cancellation, DirectExecutor, Spent, Ticket
 from wasi_nn.tensor import TensorSpec, TensorType
 
 X = TensorSpec("x", TensorType.F32, (None, 2))
@@ -40,6 +40,18 @@ def test_deadline_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(RuntimeFailure, match="run 1, as told"):
         DirectExecutor().run(slow, [ROWS], Ticket(deadline_s=5.1))
+
+
+def test_who_asks_is_told_what_was_spent() -> None:
+    """Each compute adds to it, a failed one, too; nothing waits in a queue."""
+    spent = Spent()
+    DirectExecutor().run(graph(), [ROWS], Ticket(spent=spent))
+    first_s = spent.compute_s
+    with pytest.raises(RuntimeFailure, match="as told"):
+        DirectExecutor().run(graph(fail_on_run=1), [ROWS], Ticket(spent=spent))
+
+    assert spent.compute_s > first_s > 0.0
+    assert 0.0 == spent.queue_s
 
 
 def test_failures_come_through() -> None:

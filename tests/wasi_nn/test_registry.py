@@ -14,7 +14,7 @@ from wasi_nn.errors import (
     InvalidEncoding,
     RuntimeFailure,
 )
-from wasi_nn.registry import GraphReference, Registry, digest_of
+from wasi_nn.registry import GraphReference, Origin, Registry, digest_of
 from wasi_nn.tensor import TensorSpec, TensorType
 
 CPU = GraphOptions()
@@ -150,7 +150,7 @@ class Gate:
 
     def load(
         self, backend: Backend, builders: Sequence[Buffer], encoding: Encoding,
-        options: GraphOptions, _digest: str,
+        options: GraphOptions, _origin: Origin,
     ) -> Graph:  # fmt: skip
         """Load when the gate is open."""
         self.began.release()
@@ -231,13 +231,13 @@ def counts(registry: Registry) -> tuple[int, int, int]:
 
 def test_failed_load_leaves_no_entry() -> None:
     """After a failure the same bytes are tried again."""
-    tries: list[str] = []
+    tries: list[Origin] = []
 
     def loader(
         backend: Backend, builders: Sequence[Buffer], encoding: Encoding, options: GraphOptions,
-        digest: str,
+        origin: Origin,
     ) -> Graph:  # fmt: skip
-        tries.append(digest)
+        tries.append(origin)
         if len(tries) == 1:
             raise RuntimeFailure("the first time")
         return backend.load(builders, encoding, options)
@@ -247,7 +247,7 @@ def test_failed_load_leaves_no_entry() -> None:
         load(registry)
     load(registry)
 
-    assert [digest_of([content()])] * 2 == tries
+    assert [Origin(digest_of([content()]))] * 2 == tries
     assert (0, 1, 1) == counts(registry)
 
 

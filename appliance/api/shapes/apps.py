@@ -90,9 +90,14 @@ class Deployed(BaseModel):
 
 
 class Timing(BaseModel):
-    """Where the time of one frame went, in milliseconds."""
+    """Where the time of one frame went, in milliseconds.
+
+    guest: in the guest and its calls; of these its computes waited for queue and took compute.
+    """
 
     decode: float
+    queue: float
+    compute: float
     guest: float
     store: float
     total: float
