@@ -214,6 +214,17 @@ def test_a_model_without_preprocessing_cannot_be_shown_a_picture(
     assert "has no sample of its own; send a picture" in without.json()["error"]
 
 
+@pytest.mark.parametrize("name", ["crash_recursion", "crash_mixed_types", "crash_split_options"])
+def test_a_model_that_crashes_its_runtime_is_refused(service: Service, name: str) -> None:
+    """It is tried in a process of its own; the box goes on and nothing of it is found."""
+    content = zipped(("model.tflite", (SCALE.with_name(f"{name}.tflite")).read_bytes()))
+    refused = service.http.put("/v1/models/crash/1", content=content)
+
+    assert (422, "bad_model") == (refused.status_code, refused.json()["code"])
+    assert "tensorflowlite does not load" in refused.json()["error"]
+    assert 404 == service.http.get("/v1/models/crash").status_code
+
+
 def form(*parts: bytes, end: bytes = b"--XX--\r\n") -> bytes:
     return b"".join(b"--XX\r\n" + part + b"\r\n" for part in parts) + end
 
