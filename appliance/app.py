@@ -37,6 +37,7 @@ from appliance.settings import Isolation, Settings
 from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads, UploadLimits
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
 from wasi_nn.registry import Loader, Registry
@@ -66,7 +67,12 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        self.registry = Registry(all_backends(), self.models, self._loader())
+        backends, loader = all_backends(), self._loader()
+        self.registry = Registry(backends, self.models, loader)
+        self.uploads = ModelUploads(
+            self.models, backends, loader, self.scheduler,
+            UploadLimits(settings.max_model_bytes, settings.max_pixels),
+        )  # fmt: skip
         self.engine = GuestEngine()
         self.feed = Feed(max_subscribers=settings.max_streams)
         self.readiness.on_stopping(self.feed.close)
@@ -91,7 +97,7 @@ class Box:
         self.inference = Inference(
             InferenceParts(
                 self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
-                self.deployer.failures,
+                self.deployer.standings,
                 SharedRegions(is_enabled=settings.shared_memory),
                 settings.max_pixels,
                 settings.limits.tensor_bytes,
@@ -122,6 +128,7 @@ class Box:
             self.log_ring.open()
             starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
+            self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)
             self.store.open()

@@ -5,6 +5,7 @@
      |- BadPicture     400 bad_picture    the bytes are no picture we read, or a damaged or huge one
      |- BadManifest    400 bad_manifest   app.toml or model.toml says something we refuse
      |- BadGuest       422 bad_guest      no wasm, truncated, an unknown import, does not compile
+     |- BadModel       422 bad_model      no weights that load, or they are not what model.toml says
      |- NotFound       404 not_found      no app, model, camera or file of that name
      |- NotAcceptable  406 not_acceptable no form of the answer that the client accepts
      |- Conflict       409 conflict       it exists already, or another change is under way
@@ -58,6 +59,13 @@ class BadGuest(ApplianceError):
 
     status = 422
     code = "bad_guest"
+
+
+class BadModel(ApplianceError):
+    """The model cannot be used: it does not load, or is not what its manifest says."""
+
+    status = 422
+    code = "bad_model"
 
 
 class NotFound(ApplianceError):

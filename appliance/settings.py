@@ -155,6 +155,7 @@ class Settings(BaseSettings):
 
     socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
     max_pixels: of one picture, width * height.
+    max_model_bytes: of one version of a model as it is uploaded, all its files together.
     isolation: a process costs 90 to 190 MB and 0.1 to 0.2 ms a run, and survives a bad model.
     allow_device_fallback: compute on the CPU where the asked device is absent.
     predictions_max_rows, predictions_max_age_days, predictions_max_bytes: history kept, whichever
@@ -185,6 +186,7 @@ class Settings(BaseSettings):
     scheduler: SchedulerSettings = SchedulerSettings()
     isolation: Isolation = Isolation.FOREIGN
     max_body_bytes: SizeBytes = 32 * MIB
+    max_model_bytes: SizeBytes = 1 * GIB
     # Pillow warns, through a process-wide switch, above 89 million.
     max_pixels: int = Field(50_000_000, gt=0, le=80_000_000)
     allow_device_fallback: bool = False

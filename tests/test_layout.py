@@ -20,12 +20,12 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "listening", "tables"),
+     "scratch", "listening", "tables", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "nesting", "oip"),
+     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store", "feed", "sharedmemory"),
-    ("apps", "pipeline", "deploy", "inbox", "inference"),
+     "store", "feed", "sharedmemory", "versions", "sampling", "uploads"),
+    ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
     ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
@@ -33,7 +33,7 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "nesting", "oip",
+    "metrics", "nesting", "oip", "pace",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 

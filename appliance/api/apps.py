@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -20,10 +21,11 @@ from appliance.api.exchange import timing_of
 from appliance.api.predictions import shape_of
 from appliance.api.rooms import Rooms
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.pictures import decode
 from appliance.pipeline import CLIENTS
 from appliance.records import Frame
+from appliance.standings import Standing
 from wasi_nn.executor import Cancellation
 
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
@@ -36,20 +38,8 @@ Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
 
 @router.get("")
 def list_apps(box: TheBox) -> list[shapes.App]:
-    """List the apps, live and failed."""
-    failures = {failure.name: failure for failure in box.deployer.failures()}
-    listed = [_live(box, name) for name in box.apps.names()]
-    for app in listed:
-        failure = failures.pop(app.name, None)
-        app.last_deploy_error = failure.reason if failure is not None else ""
-    listed += [
-        shapes.App(
-            name=failure.name, state="failed", version=failure.version,
-            last_deploy_error=failure.reason,
-        )
-        for failure in failures.values()
-    ]  # fmt: skip
-    return sorted(listed, key=lambda app: app.name)
+    """List the apps: live, disabled and failed."""
+    return [app_of(box, standing) for standing in box.deployer.standings()]
 
 
 @router.put("/{name}", openapi_extra=body_of("application/octet-stream", "application/zip"))
@@ -123,17 +113,20 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def _live(box: Rooms, name: str) -> shapes.App:
-    with box.apps.using(name) as app:
-        counts = app.statistics()
-        return shapes.App(
-            name=app.name,
-            state="live",
-            version=app.version,
-            mode=app.program.mode.value,
-            live_since=app.went_live_at,
-            frames=counts.frames,
-            predictions=counts.predictions,
-            failures=counts.failures,
-            last_error=counts.last_error,
-        )
+def app_of(box: Rooms, standing: Standing) -> shapes.App:
+    """Say what an app is; its counts, if a version answers."""
+    failure = standing.failure
+    app = shapes.App(
+        name=standing.name, state=standing.state, version=standing.version,
+        last_deploy_error="" if failure is None else failure.reason,
+    )  # fmt: skip
+    with suppress(NotFound, Conflict), box.apps.using(standing.name) as live:
+        counts = live.statistics()
+        app.version = live.version
+        app.mode = live.program.mode.value
+        app.live_since = live.went_live_at
+        app.frames = counts.frames
+        app.predictions = counts.predictions
+        app.failures = counts.failures
+        app.last_error = counts.last_error
+    return app

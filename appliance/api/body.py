@@ -71,6 +71,14 @@ async def read_body(request: Request, max_bytes: int, wanted: str) -> bytes:
     wanted: what the body should be, for the message.
     Raises: TooBig; BadRequest if it is empty, or the client left before its end.
     """
+    body = await read_optional_body(request, max_bytes)
+    if not body:
+        raise BadRequest(f"body: empty, wanted {wanted} (with curl: --data-binary @FILE)")
+    return body
+
+
+async def read_optional_body(request: Request, max_bytes: int) -> bytes:
+    """Read a body that may be empty; else as `read_body`."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_bytes:
         raise TooBig(f"body: got {announced} bytes, wanted at most {max_bytes}")
@@ -82,8 +90,6 @@ async def read_body(request: Request, max_bytes: int, wanted: str) -> bytes:
                 raise TooBig(f"body: got over {max_bytes} bytes, wanted at most {max_bytes}")
     except ClientDisconnect as exc:
         raise BadRequest(f"body: the client left after {len(collected)} bytes") from exc
-    if not collected:
-        raise BadRequest(f"body: empty, wanted {wanted} (with curl: --data-binary @FILE)")
     return bytes(collected)
 
 

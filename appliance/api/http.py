@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from appliance.api import apps, logs, metrics, models, predictions
+from appliance.api import apps, appstate, logs, metrics, models, predictions, samples, uploads
 from appliance.api.oip import routes as oip
 from appliance.api.refusals import Refusal, retry_after
 from appliance.api.rooms import Rooms
@@ -51,7 +51,10 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
     # First, as it is asked for most.
     api.include_router(apps.hot)
     api.include_router(apps.router)
+    api.include_router(appstate.router)
     api.include_router(models.router)
+    api.include_router(samples.router)
+    api.include_router(uploads.router)
     api.include_router(metrics.router)
     api.include_router(predictions.router)
     api.include_router(oip.router)

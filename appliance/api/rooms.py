@@ -14,6 +14,7 @@ from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads
 from wasi_nn.registry import Registry
 
 
@@ -34,3 +35,4 @@ class Rooms(Protocol):
     registry: Registry
     scheduler: Scheduler
     store: PredictionStore
+    uploads: ModelUploads

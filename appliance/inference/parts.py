@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.apps import AppTable
-from appliance.deploy import Failure
 from appliance.inference.graphs import MAX_LOADED
 from appliance.inference.lookups import RECHECK_S
 from appliance.models import ModelRepository
@@ -12,6 +11,7 @@ from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
 from appliance.scheduler import Scheduler
 from appliance.sharedmemory import SharedRegions
+from appliance.standings import Standing
 from wasi_nn.registry import Registry
 
 
@@ -19,7 +19,7 @@ from wasi_nn.registry import Registry
 class InferenceParts:
     """The rooms that inference stands on, and the operator's bounds.
 
-    failures: of deploys, shown in the index.   max_pixels: of one picture.   max_tensor_bytes: of
+    standings: of all apps, for the index.   max_pixels: of one picture.   max_tensor_bytes: of
     one input.   allow_fallback: compute on the CPU where a device is absent.
     max_loaded: graphs kept for clients.   recheck_s: see `lookups`.
     """
@@ -30,7 +30,7 @@ class InferenceParts:
     plans: PlanBook
     apps: AppTable
     pipeline: Pipeline
-    failures: Callable[[], tuple[Failure, ...]]
+    standings: Callable[[], tuple[Standing, ...]]
     regions: SharedRegions
     max_pixels: int
     max_tensor_bytes: int

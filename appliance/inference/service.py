@@ -37,6 +37,7 @@ from appliance.oip.messages import (
     ServerMetadata,
 )
 from appliance.pictures import decode
+from appliance.standings import AppState, Standing
 from wasi_nn import errors as nn
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.policy import Policy
@@ -105,13 +106,8 @@ class Inference:
     def index(self, *, only_ready: bool = False) -> tuple[IndexEntry, ...]:
         """List every version of every model, and the apps."""
         entries = [self._graphs.entry_of(entry) for entry in self._parts.models.entries()]
-        live = {name: self._apps.find(name) for name in self._parts.apps.names()}
-        entries += [IndexEntry(name, version, READY) for name, version in live.items() if version]
-        entries += [
-            IndexEntry(failure.name, failure.version, UNAVAILABLE, failure.reason)
-            for failure in self._parts.failures()
-            if live.get(failure.name) != failure.version
-        ]
+        for standing in self._parts.standings():
+            entries += _index_of(standing)
         return tuple(e for e in entries if e.state == READY or not only_ready)
 
     def load(self, name: str) -> None:
@@ -147,7 +143,7 @@ class Inference:
         if live is not None:
             return self._apps.metadata(name, live)
         with self._graphs.using(name, version) as model:
-            return metadata_of(model, self._parts.models.versions(name))
+            return metadata_of(model, tuple(e.version for e in self._parts.models.versions(name)))
 
     def model_config(self, name: str, version: str = "") -> ModelConfig:
         """Describe how a model is run; it is loaded for that. Raises: NotFound, Unavailable."""
@@ -287,6 +283,19 @@ class Inference:
         except NotFound:
             pass  # it went just now
         return replace(counted, inference_count=frames, execution_count=frames)
+
+
+def _index_of(standing: Standing) -> list[IndexEntry]:
+    """List an app's live version, and one that could not be brought up or is switched off."""
+    name, version, failure = standing.name, standing.version, standing.failure
+    reason = "" if failure is None else failure.reason
+    if standing.state is not AppState.LIVE:
+        is_disabled = standing.state is AppState.DISABLED
+        return [IndexEntry(name, version, UNAVAILABLE, "disabled" if is_disabled else reason)]
+    entries = [IndexEntry(name, version, READY)]
+    if failure is not None and failure.version != version:
+        entries.append(IndexEntry(name, failure.version, UNAVAILABLE, reason))
+    return entries
 
 
 def _ticket(request: InferRequest, cancellation: Cancellation | None, spent: Spent) -> Ticket:

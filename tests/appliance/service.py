@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -85,6 +87,21 @@ class Service:
             return 0
         self.tell(number)
         return self.wait()
+
+    def kill_when(self, is_seen: Callable[[], object], ask: Callable[[], object]) -> None:
+        """Ask something of the box, and kill it as soon as a trace of that is seen on its disk."""
+
+        def asking() -> None:
+            with suppress(httpx.TransportError):
+                ask()
+
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(asking)
+            end_s = time.monotonic() + _WAIT_S
+            while not is_seen() and not asked.done():
+                assert time.monotonic() < end_s, "no trace was seen"
+            self.end(signal.SIGKILL)
+            asked.result(_WAIT_S)
 
     def __enter__(self) -> Self:
         self.start()

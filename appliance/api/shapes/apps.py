@@ -1,6 +1,6 @@
 """Apps, and what one says about a frame just sent."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from appliance.api.shapes.predictions import Prediction
 
@@ -9,7 +9,7 @@ class App(BaseModel):
     """One app: what is live, and what last went wrong."""
 
     name: str
-    state: str = Field(description="live, or failed if no version answers")
+    state: str = Field(description="live, disabled by the operator, or failed to come up")
     version: str
     mode: str | None = None
     live_since: float | None = None
@@ -18,6 +18,67 @@ class App(BaseModel):
     failures: dict[str, int] = Field(default_factory=dict)
     last_error: str = ""
     last_deploy_error: str = ""
+
+
+class Version(BaseModel):
+    """One version on the box. deployed_at: when it was last put in front, Unix seconds."""
+
+    version: str
+    deployed_at: float
+    size_bytes: int
+    is_current: bool
+
+
+class Limits(BaseModel):
+    """What one app may use, as it holds: the manifest's [limits] over the box's."""
+
+    memory_bytes: int
+    deadline_s: float
+    fuel: int | None = Field(description="null: not counted")
+    output_bytes: int
+    log_lines_per_s: int
+    handles: int
+    graphs: int
+    tensor_bytes: int
+
+
+class AppDetail(App):
+    """All about one app; counts are of the version that answers, since it went live."""
+
+    is_enabled: bool
+    reason: str = Field(description="why it is not live; empty if it is")
+    versions: list[Version] = Field(description="the one put in front last comes first")
+    limits: Limits | None = Field(description="null if its manifest cannot be read")
+    models: dict[str, str] | None = Field(
+        description="what the guest calls a model -> its name here; null allows all"
+    )
+    cameras: list[str] | None = Field(description="null: all")
+    guest_ms: float = Field(0.0, description="time in the guest, all frames together")
+    frames_last_minute: int = 0
+    log_dropped: int = Field(0, description="log lines dropped over its rate")
+
+
+class Rollback(BaseModel):
+    """Which version is to answer; without one, that which was in front before the current one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str | None = Field(None, max_length=63)
+
+
+class LogLine(BaseModel):
+    """One line that an app wrote; at: Unix seconds."""
+
+    at: float
+    level: str
+    text: str
+
+
+class Log(BaseModel):
+    """The end of an app's log, oldest first. dropped: lines over its rate, never kept."""
+
+    lines: list[LogLine]
+    dropped: int
 
 
 class Deployed(BaseModel):

@@ -26,6 +26,22 @@ class Plan(BaseModel):
     rows_per_s: float
 
 
+class Figure(BaseModel):
+    """One way of running a graph, timed: threads of a run, runs side by side, rows of a run."""
+
+    threads: int
+    parallel: int
+    rows: int
+    latency_ms: float
+    rows_per_s: float
+
+
+class MeasuredPlan(Plan):
+    """A plan with everything that it was chosen from."""
+
+    figures: list[Figure]
+
+
 class Counts(BaseModel):
     """What a graph did since it was loaded.
 
@@ -68,3 +84,118 @@ class Models(BaseModel):
     loads: int
     hits: int
     failures: int
+
+
+class ModelInput(BaseModel):
+    """How a picture becomes one input. mean, std: tensor = (pixel - mean) / std, by channel."""
+
+    name: str
+    type: str
+    size_wh: tuple[int, int]
+    color: str
+    resize: str
+    crop_fraction: float
+    mean: list[float]
+    std: list[float]
+
+
+class ModelOutput(BaseModel):
+    """One output. kind: logits or probabilities.   labels: how many classes it names."""
+
+    name: str
+    kind: str
+    labels: int
+
+
+class ModelFile(BaseModel):
+    """The weights in one encoding. is_verified: the manifest has their sha256."""
+
+    encoding: str
+    layout: str
+    paths: list[str]
+    is_verified: bool
+
+
+class ModelDetail(Model):
+    """All about one version of a model. state: ready, or broken with the reason."""
+
+    state: str
+    title: str
+    origin: str
+    tolerance: float
+    is_shipped: bool
+    is_default: bool = Field(description="what the plain name means")
+    size_bytes: int
+    inputs: list[ModelInput]
+    outputs: list[ModelOutput]
+    files: list[ModelFile]
+    sample: str | None = Field(description="the label of its sample picture, if it has both")
+    graphs: list[Graph] = Field(description="loaded now")
+
+
+class ModelVersions(BaseModel):
+    """All versions of a model, the lowest first."""
+
+    name: str
+    versions: list[ModelDetail]
+
+
+class Added(BaseModel):
+    """A new version. loaded: encodings tried on this box.   untried: those it cannot run."""
+
+    name: str
+    version: str
+    loaded: list[str]
+    untried: list[str]
+    is_default: bool
+
+
+class GraphPlan(BaseModel):
+    """How one loaded graph is run; null if it could not be measured."""
+
+    encoding: str
+    backend: str
+    device: str
+    plan: MeasuredPlan | None
+
+
+class ModelPlan(BaseModel):
+    """The plans of a version's loaded graphs; none if nothing has loaded it now."""
+
+    name: str
+    version: str
+    graphs: list[GraphPlan]
+
+
+class Score(BaseModel):
+    """One class; score is 0..1 if the model says what its numbers are."""
+
+    index: int
+    label: str | None
+    score: float
+
+
+class SampleTiming(BaseModel):
+    """Where the time went, in milliseconds. load: little if the graph was there."""
+
+    load: float
+    decode: float
+    preprocess: float
+    queue: float
+    compute: float
+    total: float
+
+
+class Sample(BaseModel):
+    """What a model says about a picture."""
+
+    name: str
+    version: str
+    encoding: str
+    backend: str
+    device: str
+    kind: str | None = Field(description="null: not said, scores are the output's numbers")
+    top: list[Score]
+    expected: str | None = Field(description="the label of the model's own sample")
+    is_as_expected: bool | None = Field(description="null if nothing was expected")
+    timing_ms: SampleTiming
