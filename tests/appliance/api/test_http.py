@@ -85,6 +85,8 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
         "/v1/apps/{name}/frames": ["post"],
         "/v1/models": ["get"],
         "/v1/predictions": ["get"],
+        "/v1/predictions/stream": ["get"],
+        "/v1/predictions/summary": ["get"],
     } == {path: sorted(methods) for path, methods in page["paths"].items()}
     for methods in page["paths"].values():
         for operation in methods.values():
