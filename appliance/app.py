@@ -23,14 +23,18 @@ from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
+from appliance.inference import Inference, InferenceParts
 from appliance.isolation import IsolatingLoader
+from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
+from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
 from appliance.settings import Isolation, Settings
+from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
 from wasi_nn.backend import Device
@@ -53,6 +57,8 @@ class Box:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self.readiness = Readiness()
+        self.log_ring = LogRing()
         self.models = ModelRepository((settings.models, models_folder()))
         threads = settings.threads or os.cpu_count() or 1
         # A GPU or NPU runs one thing at a time; its driver has threads of its own.
@@ -63,6 +69,7 @@ class Box:
         self.registry = Registry(all_backends(), self.models, self._loader())
         self.engine = GuestEngine()
         self.feed = Feed(max_subscribers=settings.max_streams)
+        self.readiness.on_stopping(self.feed.close)
         self.store = PredictionStore(
             settings.predictions_db, max_bytes=settings.predictions_max_bytes,
             on_stored=self.feed.publish,
@@ -80,6 +87,16 @@ class Box:
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
+        )  # fmt: skip
+        self.inference = Inference(
+            InferenceParts(
+                self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
+                self.deployer.failures,
+                SharedRegions(is_enabled=settings.shared_memory),
+                settings.max_pixels,
+                settings.limits.tensor_bytes,
+                settings.allow_device_fallback,
+            )
         )  # fmt: skip
         self._inbox = Inbox(settings.inbox, self.deployer)
         self._stopping = threading.Event()
@@ -102,6 +119,8 @@ class Box:
         Raises: Unavailable if the state folder cannot be used.
         """
         with contextlib.ExitStack() as starting:
+            self.log_ring.open()
+            starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
             self._scratch.open()
             starting.callback(self._scratch.close)
@@ -111,6 +130,7 @@ class Box:
             # Stopped after the guests: a guest's deadline counts on the ticks.
             starting.callback(self.engine.stop)
             starting.callback(self.apps.close)
+            starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
             self.deployer.restore()
@@ -121,10 +141,12 @@ class Box:
             self._inbox.start()
             starting.callback(self._inbox.stop)
             self._started = starting.pop_all()
+        self.readiness.begin()
         log.info("box started state=%s apps=%d", self.settings.state, len(self.apps.names()))
 
     def stop(self) -> None:
         """Stop in reverse; what is under way is finished."""
+        self.readiness.stop()
         self._started.close()
         log.info("box stopped")
 

@@ -9,7 +9,9 @@
      |- NotAcceptable  406 not_acceptable no form of the answer that the client accepts
      |- Conflict       409 conflict       it exists already, or another change is under way
      |- TooBig         413 too_big        the body or the file is over its limit
+     |- Unsupported    501 unsupported    part of a protocol that this box does not offer
      |- GuestFailed    502 guest_failed   the guest was reached and gave no usable answer
+     |- ModelFailed    502 model_failed   the model was run and gave no usable answer
      |- Unavailable    503 unavailable    the box cannot do it now; the same call may work later
      |- BadSettings    500 bad_settings   the operator's settings; the box does not start
      `- Internal       500 internal       our own broken promise
@@ -86,6 +88,13 @@ class TooBig(ApplianceError):
     code = "too_big"
 
 
+class Unsupported(ApplianceError):
+    """A known part of a protocol is not offered here, or switched off."""
+
+    status = 501
+    code = "unsupported"
+
+
 class FailureReason(StrEnum):
     """Why a guest gave no answer; also the metric's label, so the set stays small."""
 
@@ -109,6 +118,13 @@ class GuestFailed(ApplianceError):
     def __init__(self, message: str, *, reason: FailureReason) -> None:
         super().__init__(message)
         self.reason = FailureReason(reason)
+
+
+class ModelFailed(ApplianceError):
+    """The model ran and failed on this input; like a guest it is somebody else's."""
+
+    status = 502
+    code = "model_failed"
 
 
 class Unavailable(ApplianceError):

@@ -8,6 +8,7 @@ checked against the manifest's sha256 whenever they are read: a damaged file is 
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,19 @@ class ModelRepository:
             raise RuntimeFailure(f"model {wanted}:{version}: {exc}") from exc
         files = tuple(_file(package, files) for files in package.manifest.files)
         return NamedModel(wanted, version, files, package=package)
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """List a model's versions, oldest first; () if there is no such model."""
+        return tuple(sorted(self._versions_of(name), key=version_order))
+
+    def stamp(self, name: str, version: str) -> tuple[int, ...]:
+        """Tell, at the cost of a few stats, whether `find` would look elsewhere than before.
+
+        It changes when a version of the model comes or goes, or a file of this version is put,
+        removed or renamed. A file that is written in place is only seen by `find`.
+        """
+        named = [f"{root}/{name}" for root in self._roots]
+        return tuple(map(_put_ns, (*named, *(f"{folder}/{version}" for folder in named))))
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """List every version of every model, broken ones with the reason."""
@@ -133,6 +147,14 @@ def _changed_ns(folder: Path) -> int:
         return max(path.stat().st_ctime_ns for path in (folder, *folder.iterdir()))
     except OSError as exc:
         raise BadManifest(f"the model's folder cannot be read: {exc.strerror}") from exc
+
+
+def _put_ns(folder: str) -> int:
+    """Tell when something was last put into a folder; -1 if there is none."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return -1
 
 
 def version_order(version: str) -> tuple[int, int, str]:

@@ -1,5 +1,6 @@
 """From a frame to stored predictions."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from appliance.store import PredictionStore
 from wasi_nn.executor import Cancellation, Spent
 
 log = logging.getLogger(__name__)
+
+# The source of frames that clients send without naming a camera.
+CLIENTS = "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Pipeline:
         self._store = store
         self._feed = feed
         self._clock = clock
+        self._sequence = itertools.count()
+
+    def next_sequence(self) -> int:
+        """Number a frame of the source CLIENTS, whichever way it came."""
+        return next(self._sequence)
 
     def process(
         self, app_name: str, frame: Frame, cancellation: Cancellation | None = None

@@ -19,43 +19,44 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
+    ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
+     "scratch", "listening", "tables"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip"),
+     "preprocess", "metrics", "bundles", "nesting", "oip"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store", "feed"),
-    ("apps", "pipeline", "deploy", "inbox"),
-    ("api", "client"),
+     "store", "feed", "sharedmemory"),
+    ("apps", "pipeline", "deploy", "inbox", "inference"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip",
+    "metrics", "nesting", "oip",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
-    "socket": {
-        "appliance.api.socket",
-        "appliance.isolation.process",
-        "appliance.isolation.wire",
-        "appliance.isolation.worker",
-    },
-    "asyncio": {"appliance.api.body", "appliance.api.stream"},
+    "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
+    | {"appliance.client_triton"}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
+    "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
-    "concurrent": set(),
+    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
     },
     "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
+    "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
+    "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

@@ -18,3 +18,25 @@ class Health(BaseModel):
     version: str
     uptime_s: float
     apps: int
+
+
+class Ready(BaseModel):
+    """The box takes work."""
+
+    ready: bool
+
+
+class LogLine(BaseModel):
+    """A record of the log. at: Unix seconds."""
+
+    at: float
+    level: str
+    logger: str
+    text: str
+
+
+class Log(BaseModel):
+    """The last records that fit, newest last. dropped: older ones, no longer kept."""
+
+    lines: list[LogLine]
+    dropped: int
