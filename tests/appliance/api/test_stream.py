@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -265,9 +266,9 @@ def test_a_stop_ends_streams_and_a_restart_resumes(small: Service, picture: byte
     with following(small, NDJSON) as opened:
         seen = show(small, "cats", picture)
         first = opened.line()
-        small._process.terminate()  # type: ignore[union-attr]
+        small.tell(signal.SIGTERM)
         rest = opened.rest()
-    assert small.end() == 0
+    assert small.wait() == 0
     small.start()
     missed = show(small, "cats", picture)
     with following(small, {**NDJSON, "Last-Event-ID": str(first["id"])}) as opened:

@@ -50,7 +50,8 @@ class Rig:
             InferenceParts(
                 workshop.repository, workshop.registry, self.scheduler,
                 PlanBook(folder, 1, Bench(1, lambda _: None)),
-                self.apps, Pipeline(self.apps, self.store, Feed(max_subscribers=1)), self._standings,
+                self.apps, Pipeline(self.apps, self.store, Feed(max_subscribers=1)),
+                self._standings,
                 SharedRegions(is_enabled=is_shared, folder=self.objects),
                 max_pixels=1_000_000, max_tensor_bytes=10_000, max_loaded=max_loaded,
                 recheck_s=recheck_s,
