@@ -8,11 +8,12 @@ Answers are the API's JSON as dictionaries; a refusal is an ApplianceError with 
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, BinaryIO, Self, cast
+from urllib.parse import quote
 
 import httpx
 
-from appliance.errors import ApplianceError, Unavailable
+from appliance.errors import ApplianceError, BadRequest, Unavailable
 
 # A deploy compiles, which takes tens of seconds for a large guest; a frame's bound is the app's.
 TIMEOUT_S = 180.0
@@ -60,6 +61,48 @@ class Client:
         """Deploy a .wasm or a .zip bundle."""
         return cast(dict[str, Any], self._ask("PUT", f"/v1/apps/{name}", content=content))
 
+    def app(self, name: str) -> dict[str, Any]:
+        """Say all about one app."""
+        return cast(dict[str, Any], self._ask("GET", f"/v1/apps/{_part(name)}"))
+
+    def rollback(self, name: str, version: str | None = None) -> dict[str, Any]:
+        """Let an earlier version answer, the one before unless one is named."""
+        wanted = {} if version is None else {"version": version}
+        return cast(
+            dict[str, Any], self._ask("POST", f"/v1/apps/{_part(name)}/rollback", json=wanted)
+        )
+
+    def enable(self, name: str) -> dict[str, Any]:
+        """Let a disabled app answer again."""
+        return cast(dict[str, Any], self._ask("POST", f"/v1/apps/{_part(name)}/enable"))
+
+    def disable(self, name: str) -> dict[str, Any]:
+        """Let an app answer no frames."""
+        return cast(dict[str, Any], self._ask("POST", f"/v1/apps/{_part(name)}/disable"))
+
+    def delete(self, name: str) -> None:
+        """Forget an app and its versions."""
+        self._ask("DELETE", f"/v1/apps/{_part(name)}")
+
+    def model(self, name: str) -> dict[str, Any]:
+        """Say all about a model, version by version."""
+        return cast(dict[str, Any], self._ask("GET", f"/v1/models/{_part(name)}"))
+
+    def add_model(self, name: str, version: str, archive: BinaryIO) -> dict[str, Any]:
+        """Upload a model. archive: a .tar, .tar.gz or .zip, read as it is sent."""
+        path = f"/v1/models/{_part(name)}/{_part(version)}"
+        return cast(dict[str, Any], self._ask("PUT", path, content=archive))
+
+    def remove_model(self, name: str, version: str) -> None:
+        """Delete a version of a model that was uploaded."""
+        self._ask("DELETE", f"/v1/models/{_part(name)}/{_part(version)}")
+
+    def sample(self, name: str, picture: bytes = b"", **query: str | None) -> dict[str, Any]:
+        """Show a model a picture, its own sample without one. query: version, encoding."""
+        given = {key: value for key, value in query.items() if value is not None}
+        path = f"/v1/models/{_part(name)}/sample"
+        return cast(dict[str, Any], self._ask("POST", path, content=picture, params=given))
+
     def predict(self, app: str, picture: bytes) -> dict[str, Any]:
         """Show a picture to an app."""
         return cast(dict[str, Any], self._ask("POST", f"/v1/apps/{app}/frames", content=picture))
@@ -79,6 +122,8 @@ class Client:
             ) from exc
         except httpx.HTTPError as exc:
             raise Unavailable(f"the appliance did not answer: {exc}") from exc
+        if response.status_code == 204:
+            return None
         try:
             answer = response.json()
         except ValueError as exc:
@@ -89,3 +134,10 @@ class Client:
             sentence = answer.get("error") if isinstance(answer, dict) else None
             raise Refused(sentence or f"refused with status {response.status_code}")
         return answer
+
+
+def _part(name: str) -> str:
+    """Make one part of a path of a name. Raises: BadRequest for what cannot be one."""
+    if "/" in name or name in {"", ".", ".."}:
+        raise BadRequest(f"name: got {name!r}, wanted one without a slash, such as cat")
+    return quote(name, safe="")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import box, demo, doctor, guest, serve
+from appliance.cli import box, demo, doctor, guest, manage, models, serve
 from appliance.errors import ApplianceError
 from wasi_nn.errors import NNError
 
@@ -40,7 +40,7 @@ def _root(
     """Options of the program itself."""
 
 
-for _module in (serve, demo, box, guest, doctor):
+for _module in (serve, demo, box, manage, models, guest, doctor):
     _module.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""Commands that talk to a running box: deploy, apps, models, predict, predictions."""
+"""Commands that talk to a running box: deploy, apps, predict, predictions."""
 
 import json
 import time
@@ -19,7 +19,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a lin
 def add_to(app: typer.Typer) -> None:
     app.command("deploy")(deploy)
     app.command("apps")(apps)
-    app.command("models")(models)
     app.command("predict")(predict)
     app.command("predictions")(predictions)
 
@@ -57,7 +56,7 @@ def apps(state: State = None, as_json: Json = False) -> None:
     with connect(state) as box:
         listed = box.apps()
     if as_json:
-        _print_json(listed)
+        print_json(listed)
         return
     # Names stay whole in a narrow terminal; the error is what gives way.
     columns = [Column(name, no_wrap=True) for name in ("app", "version", "state", "mode")]
@@ -71,54 +70,6 @@ def apps(state: State = None, as_json: Json = False) -> None:
     console.print(table if listed else "no app is deployed")
 
 
-def models(state: State = None, as_json: Json = False) -> None:
-    """List the box's models, and where those in use compute."""
-    with connect(state) as box:
-        listed = box.models()
-    if as_json:
-        _print_json([listed])
-        return
-    repository = Table("model", "version", "encodings, the preferred first", "licence")
-    repository.columns[0].no_wrap = True
-    for model in listed["models"]:
-        encodings = ", ".join(model["encodings"]) or f"broken: {model['reason']}"
-        repository.add_row(model["name"], model["version"], encodings, model["licence"])
-    console.print(repository)
-    graphs = Table("loaded graph", "backend, device", "plan", "rows", "a run")
-    graphs.columns[0].no_wrap = True
-    for graph in listed["graphs"]:
-        device = graph["device"]
-        if device != graph["asked"]:
-            device += f" (asked for {graph['asked']})"
-        graphs.add_row(
-            graph["model"] or f"{graph['encoding']} {graph['digest'][:12]}",
-            f"{graph['backend']}, {device}",
-            *_work_of(graph),
-        )
-    console.print(graphs)
-    console.print(
-        f"{listed['loads']} loads, {listed['hits']} answered by the cache, "
-        f"{listed['failures']} refused"
-    )
-
-
-def _work_of(graph: dict[str, Any]) -> tuple[str, str, str]:
-    """Say how a graph is run and what it did: plan, rows, rows a run.
-
-    The plan: runs side by side x threads of each, rows of a full batch, rows per second.
-    """
-    plan, counts = graph["plan"], graph["counts"]
-    planned = (
-        f"{plan['parallel']} x {plan['threads']}, batch {plan['max_batch_rows']}: "
-        f"{plan['rows_per_s']:.0f}/s"
-        if plan is not None
-        else "not measured"
-    )
-    if counts is None or not counts["executions"]:
-        return planned, "0", ""
-    return planned, str(counts["rows"]), f"{counts['rows'] / counts['executions']:.2f}"
-
-
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.")],
     app: Annotated[str, typer.Option(help="Which app to ask.")] = "classifier",
@@ -129,7 +80,7 @@ def predict(
     with connect(state) as box:
         answers = [(picture, _ask(box, app, picture)) for picture in pictures]
     if as_json:
-        _print_json([{"picture": str(picture), **answer} for picture, answer in answers])
+        print_json([{"picture": str(picture), **answer} for picture, answer in answers])
         return
     console.print(answer_table(answers))
 
@@ -185,7 +136,7 @@ def predictions(
             app=app, camera=camera, label=label, min_score=min_score, limit=limit
         )
     if as_json:
-        _print_json(page["predictions"])
+        print_json(page["predictions"])
         return
     table = Table("id", "when", "app", "camera", "frame", "label", "score")
     for row in page["predictions"]:
@@ -198,6 +149,6 @@ def predictions(
     console.print(table if page["predictions"] else "no prediction matches")
 
 
-def _print_json(rows: list[dict[str, Any]]) -> None:
+def print_json(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         typer.echo(json.dumps(row))

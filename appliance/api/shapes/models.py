@@ -181,7 +181,8 @@ class SampleTiming(BaseModel):
     load: float
     decode: float
     preprocess: float
-    compute: float = Field(description="the queue included")
+    queue: float
+    compute: float
     total: float
 
 
