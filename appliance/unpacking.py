@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from appliance.bundles import METHODS
 from appliance.errors import BadRequest, TooBig
 from appliance.files import new_file, writing
 
@@ -39,7 +40,6 @@ _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
     IndexError, NotImplementedError, RuntimeError,
 )  # fmt: skip
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # What macOS adds to archives.
 _NOTES = ("__MACOSX/", "._", ".DS_Store")
 
@@ -177,8 +177,8 @@ def _unpack_zip(file: BinaryIO, folder: Path, bounds: Bounds, only: str | None) 
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
                 raise BadRequest(f"upload: {info.filename[:80]} is a link or a device; pack files")
-            # The others give out more than they are asked for, however small they are packed.
-            if info.compress_type not in _METHODS:
+            # The others give out more than they are asked for; see `bundles`.
+            if info.compress_type not in METHODS:
                 raise BadRequest(
                     f"upload: {info.filename[:80]} is packed by method {info.compress_type}, "
                     "wanted deflate or none"
