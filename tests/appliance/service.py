@@ -49,6 +49,11 @@ class Service:
         line = self._process.stdout.readline()
         assert line == f"listening on {self.socket}\n", self.log.read_text()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it is started"
+        return self._process.pid
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status; 0 if it has ended already."""
         process, self._process = self._process, None
