@@ -24,6 +24,7 @@ from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
 from appliance.inference import Inference, InferenceParts
+from appliance.isolation import IsolatingLoader
 from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
@@ -32,14 +33,14 @@ from appliance.plans import PlanBook
 from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
-from appliance.settings import Settings
+from appliance.settings import Isolation, Settings
 from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
 from appliance.uploads import ModelUploads, UploadLimits
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
-from wasi_nn.registry import Registry
+from wasi_nn.registry import Loader, Registry
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,10 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        backends = all_backends()
-        self.registry = Registry(backends, self.models, self.plans)
+        backends, loader = all_backends(), self._loader()
+        self.registry = Registry(backends, self.models, loader)
         self.uploads = ModelUploads(
-            self.models, backends, self.plans, self.scheduler,
+            self.models, backends, loader, self.scheduler,
             UploadLimits(settings.max_model_bytes, settings.max_pixels),
         )  # fmt: skip
         self.engine = GuestEngine()
@@ -108,6 +109,16 @@ class Box:
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
+
+    def _loader(self) -> Loader:
+        """Choose who loads models: as planned, and not in this process where they may crash it."""
+        match self.settings.isolation:
+            case Isolation.NONE:
+                return self.plans
+            case Isolation.ALL:
+                return IsolatingLoader(self.plans, lambda name: False)
+            case Isolation.FOREIGN:
+                return IsolatingLoader(self.plans, self.models.is_shipped)
 
     def start(self) -> None:
         """Bring the box up: history, then what was deployed, then the inbox.

@@ -129,6 +129,12 @@ class ModelRepository:
                 return entry
         raise self._absent(name if version is None else f"{name}:{version}")
 
+    def is_shipped(self, full_name: str) -> bool:
+        """Tell whether a version, name:version, is one of ours: of the last root."""
+        name, _, version = full_name.partition(":")
+        folder = self._versions_of(name).get(version)
+        return folder is not None and folder.parent.parent == self._roots[-1]
+
     def _entry(self, name: str, version: str, folder: Path, *, is_default: bool) -> ModelEntry:
         package, reason = None, ""
         try:

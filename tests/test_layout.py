@@ -23,8 +23,8 @@ LEVELS = (
      "scratch", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store", "versions",
-     "sharedmemory", "feed", "sampling", "uploads"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests", "store",
+     "versions", "sharedmemory", "feed", "sampling", "uploads"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -39,11 +39,12 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning",
+    "appliance.planning", "appliance.isolation.worker",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo"},
+    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
     "socket": {"appliance.client.wire", "appliance.client_triton"}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
@@ -52,7 +53,7 @@ HOLDERS = {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
     },
-    "signal": {"appliance.cli.demo", "appliance.cli.serve"},
+    "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

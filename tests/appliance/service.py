@@ -49,6 +49,11 @@ class Service:
         line = self._process.stdout.readline()
         assert line == f"listening on {self.socket}\n", self.log.read_text()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it is started"
+        return self._process.pid
+
     def address(self) -> str:
         """Read where it listens besides its own socket, one address a call."""
         assert self._process is not None

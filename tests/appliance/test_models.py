@@ -95,6 +95,17 @@ def test_a_new_version_is_what_new_loads_get(tmp_path: Path) -> None:
     assert 1 == backend.open_graphs
 
 
+def test_only_models_of_the_last_root_are_shipped(tmp_path: Path) -> None:
+    """One of the same name in the operator's root is the operator's."""
+    put_model(tmp_path / "ours", "tiny")
+    put_model(tmp_path / "ours", "small")
+    put_model(tmp_path / "mine", "tiny")
+    repository = ModelRepository((tmp_path / "mine", tmp_path / "ours"))
+
+    shipped = {name: repository.is_shipped(name) for name in ("tiny:1", "small:1", "small:2", "")}
+    assert {"tiny:1": False, "small:1": True, "small:2": False, "": False} == shipped
+
+
 def test_the_highest_version_unless_one_is_named(tmp_path: Path) -> None:
     """10 is above 9, and any number above any word."""
     folder = put_model(tmp_path)
