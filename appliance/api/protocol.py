@@ -25,8 +25,8 @@ from uvicorn.server import ServerState
 
 from appliance.api.exchange import Exchange, put_exchange
 from appliance.api.refusals import Refusal, retry_after
+from appliance.listening import HttpLimits
 from appliance.logring import ACCESS
-from appliance.settings import HttpLimits
 
 log = logging.getLogger(ACCESS)
 
@@ -34,6 +34,8 @@ log = logging.getLogger(ACCESS)
 LINGER_S = 2.0
 # Apache's mod_reqtimeout asks for the same.
 _MIN_BODY_BYTES_PER_S = 500
+# Of a body that its route has not taken yet.
+_MAX_UNREAD_BYTES = 256 * 1024
 # struct ucred: pid, uid, gid.
 _UCRED = struct.Struct("3i")
 
@@ -162,7 +164,13 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._exchange.bytes_in += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            # As uvicorn's, which stops reading at a quarter of this and so in every picture.
+            cycle.body += body
+            if len(cycle.body) > _MAX_UNREAD_BYTES:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._has_ended_now = True

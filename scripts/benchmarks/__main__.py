@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from scripts.benchmarks import (
+    by_http,
     by_socket,
     cameras,
     crowd,
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "cameras": cameras.measure,
     "overload": overload.measure,
     "socket": by_socket.measure,
+    "http": by_http.measure,
 }
 
 
