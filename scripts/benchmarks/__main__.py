@@ -13,6 +13,7 @@ from scripts.benchmarks import (
     by_socket,
     cameras,
     crowd,
+    history,
     hostcalls,
     loads,
     models,
@@ -39,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "overload": overload.measure,
     "socket": by_socket.measure,
     "http": by_http.measure,
+    "history": history.measure,
 }
 
 
