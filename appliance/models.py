@@ -13,6 +13,7 @@ checked against the manifest's sha256 whenever they are read: a damaged file is 
 import contextlib
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,6 +101,15 @@ class ModelRepository:
         except ApplianceError as exc:
             raise RuntimeFailure(f"model {wanted}:{version}: {exc}") from exc
         return named_model(wanted, version, package)
+
+    def stamp(self, name: str, version: str) -> tuple[int, ...]:
+        """Tell, at the cost of a few stats, whether `find` would look elsewhere than before.
+
+        It changes when a version of the model comes or goes, or a file of this version is put,
+        removed or renamed. A file that is written in place is only seen by `find`.
+        """
+        named = [f"{root}/{name}" for root in self._roots]
+        return tuple(map(_put_ns, (*named, *(f"{folder}/{version}" for folder in named))))
 
     def entries(self) -> tuple[ModelEntry, ...]:
         """List every version of every model, broken ones with the reason."""
@@ -244,6 +254,14 @@ def _changed_ns(folder: Path) -> int:
         return max(path.stat().st_ctime_ns for path in (folder, *folder.iterdir()))
     except OSError as exc:
         raise BadManifest(f"the model's folder cannot be read: {exc.strerror}") from exc
+
+
+def _put_ns(folder: str) -> int:
+    """Tell when something was last put into a folder; -1 if there is none."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return -1
 
 
 def version_order(version: str) -> tuple[int, int, str]:

@@ -30,7 +30,7 @@ async def receive(request: Request, max_bytes: int, tensors_at: int) -> memoryvi
     Raises: TooBig; BadRequest if it is empty or the client left before its end.
     """
     announced = request.headers.get("content-length", "")
-    if not announced.isdecimal() or int(announced) > max_bytes:
+    if not announced.isdecimal() or not 0 < int(announced) <= max_bytes:
         # Chunks of unknown number, or a refusal.
         return memoryview(await read_body(request, max_bytes, "an inference request"))
     size = int(announced)
@@ -46,8 +46,8 @@ async def receive(request: Request, max_bytes: int, tensors_at: int) -> memoryvi
             at += len(chunk)
     except ClientDisconnect as exc:
         raise BadRequest(f"body: the client left after {at} bytes") from exc
-    if not at or at < size:
-        raise BadRequest(f"body: got {at} bytes, wanted an inference request of {size}")
+    if at < size:
+        raise BadRequest(f"body: got {at} bytes, Content-Length says {size}")
     return view.toreadonly()
 
 

@@ -32,10 +32,10 @@ class Rig:
     """
 
     def __init__(self, workshop: Workshop, folder: Path, *, max_loaded: int = 8,
-                 is_shared: bool = True) -> None:  # fmt: skip
+                 is_shared: bool = True, recheck_s: float = 0) -> None:  # fmt: skip
         self.workshop = workshop
         self.objects = folder / "shm"
-        self.objects.mkdir()
+        self.objects.mkdir(exist_ok=True)
         self.failures: tuple[Failure, ...] = ()
         self.scheduler = Scheduler(
             {Device.CPU: 1},
@@ -52,6 +52,7 @@ class Rig:
                 self.apps, Pipeline(self.apps, self.store), lambda: self.failures,
                 SharedRegions(is_enabled=is_shared, folder=self.objects),
                 max_pixels=1_000_000, max_tensor_bytes=10_000, max_loaded=max_loaded,
+                recheck_s=recheck_s,
             ),
             lambda: NOW,
         )  # fmt: skip
