@@ -95,6 +95,8 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
         "/v1/models/{name}/sample": ["post"],
         "/v1/models/{name}/{version}": ["delete", "put"],
         "/v1/predictions": ["get"],
+        "/v1/predictions/stream": ["get"],
+        "/v1/predictions/summary": ["get"],
     } == {
         path: sorted(methods)
         for path, methods in page["paths"].items()
