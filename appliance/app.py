@@ -75,7 +75,6 @@ class Box:
         )  # fmt: skip
         self.engine = GuestEngine()
         self.feed = Feed(max_subscribers=settings.max_streams)
-        # Streams last for ever otherwise, and a stop waits for what is under way.
         self.readiness.on_stopping(self.feed.close)
         self.store = PredictionStore(
             settings.predictions_db, max_bytes=settings.predictions_max_bytes,

@@ -163,10 +163,11 @@ class Settings(BaseSettings):
     max_streams: clients that follow predictions at the same time.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
-    stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
-    stop_grace_s: how long requests under way may then take to finish.
+    grpc: answer gRPC, too, on a socket of its own; takes 14 MiB.
     shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
         socket could then name any object in /dev/shm that the box's user may open.
+    stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
+    stop_grace_s: how long requests under way may then take to finish.
     """
 
     model_config = SettingsConfigDict(
@@ -195,11 +196,12 @@ class Settings(BaseSettings):
     max_streams: int = Field(100, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
+    grpc: bool = True
+    shared_memory: bool = False
     tcp: Tcp | None = None
     http: HttpLimits = HttpLimits()
     stop_settle_s: float = Field(0.0, ge=0, le=3600)
     stop_grace_s: float = Field(10.0, ge=0, le=3600)
-    shared_memory: bool = False
 
     @field_validator("state")
     @classmethod
@@ -257,6 +259,11 @@ class Settings(BaseSettings):
     @property
     def socket_path(self) -> Path:
         return self.run_dir / "appliance.sock"
+
+    @property
+    def grpc_socket_path(self) -> Path:
+        """Shorter than socket_path, whose length is checked."""
+        return self.run_dir / "grpc.sock"
 
 
 def load_settings(**chosen: Any) -> Settings:

@@ -40,6 +40,7 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
@@ -48,12 +49,14 @@ HOLDERS = {
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
-    "concurrent": set(),
+    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
     },
     "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
+    "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
+    "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

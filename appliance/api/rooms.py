@@ -25,8 +25,8 @@ class Rooms(Protocol):
     started_at: float
     apps: AppTable
     deployer: Deployer
-    log_ring: LogRing
     inference: Inference
+    log_ring: LogRing
     feed: Feed
     models: ModelRepository
     pipeline: Pipeline

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from scripts.benchmarks import (
+    by_grpc,
     by_http,
     by_socket,
     cameras,
@@ -39,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "cameras": cameras.measure,
     "overload": overload.measure,
     "socket": by_socket.measure,
+    "grpc": by_grpc.measure,
     "http": by_http.measure,
     "history": history.measure,
 }
