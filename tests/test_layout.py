@@ -44,9 +44,9 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
-    "socket": {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
-    | {"appliance.client_triton"}
-    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
+    "socket": {"appliance.client.wire", "appliance.client_triton"}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
+    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
     "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},

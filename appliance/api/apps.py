@@ -122,11 +122,10 @@ def app_of(box: Rooms, standing: Standing) -> shapes.App:
     )  # fmt: skip
     with suppress(NotFound, Conflict), box.apps.using(standing.name) as live:
         counts = live.statistics()
-        app.version = live.version
-        app.mode = live.program.mode.value
-        app.live_since = live.went_live_at
-        app.frames = counts.frames
-        app.predictions = counts.predictions
-        app.failures = counts.failures
-        app.last_error = counts.last_error
+        return app.model_copy(update={
+            "version": live.version, "mode": live.program.mode.value,
+            "live_since": live.went_live_at, "frames": counts.frames,
+            "predictions": counts.predictions, "failures": counts.failures,
+            "guest_ms": _ms(counts.guest_s), "last_error": counts.last_error,
+        })  # fmt: skip
     return app

@@ -54,14 +54,16 @@ def show_app(name: Name, box: TheBox) -> shapes.AppDetail:
     )  # fmt: skip
     manifest = _manifest(box, name)
     if manifest is not None:
-        detail.limits = _limits(manifest.limits_over(box.settings.limits))
-        detail.models = manifest.models
-        detail.cameras = None if manifest.cameras is None else list(manifest.cameras)
+        detail = detail.model_copy(update={
+            "limits": _limits(manifest.limits_over(box.settings.limits)),
+            "models": manifest.models,
+            "cameras": None if manifest.cameras is None else list(manifest.cameras),
+        })  # fmt: skip
     with suppress(NotFound, Conflict), box.apps.using(name) as live:
-        counts = live.statistics()
-        detail.guest_ms = round(counts.guest_s * 1000, 3)
-        detail.frames_last_minute = counts.frames_last_minute
-        detail.log_dropped = live.program.journal.dropped
+        return detail.model_copy(update={
+            "frames_last_minute": live.statistics().frames_last_minute,
+            "log_dropped": live.program.journal.dropped,
+        })  # fmt: skip
     return detail
 
 

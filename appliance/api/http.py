@@ -19,6 +19,7 @@ from starlette.routing import Match
 from appliance.api import apps, appstate, logs, metrics, models, predictions, samples, uploads
 from appliance.api.oip import routes as oip
 from appliance.api.refusals import Refusal, retry_after
+from appliance.api.resident import resident_bytes
 from appliance.api.rooms import Rooms
 from appliance.api.shapes import Error, Health
 from appliance.api.shapes.health import Ready
@@ -57,8 +58,8 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
     api.include_router(uploads.router)
     api.include_router(metrics.router)
     api.include_router(predictions.router)
-    api.include_router(oip.router)
     api.include_router(logs.router)
+    api.include_router(oip.router)
 
     @api.get("/healthz", tags=["health"])
     async def health() -> Health:
@@ -67,6 +68,7 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
             version=api.version,
             uptime_s=round(now() - box.started_at, 3),
             apps=len(box.apps.names()),
+            memory_bytes=resident_bytes(),
         )
 
     @api.get("/readyz", tags=["health"])

@@ -2,17 +2,17 @@
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from appliance.cli.options import State, connect, console
+from appliance.api import shapes
+from appliance.cli.options import Json, State, connect, console
 from appliance.errors import BadRequest
 
 Name = Annotated[str, typer.Argument(help="The app's name.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,43 +28,42 @@ def show(name: Name, state: State = None, as_json: Json = False) -> None:
     with connect(state) as box:
         detail = box.app(name)
     if as_json:
-        console.print_json(data=detail)
+        console.print_json(detail.model_dump_json())
         return
     table = Table(show_header=False, box=None)
     for key, value in _lines_of(detail):
         table.add_row(key, value)
     console.print(table)
     versions = Table("version", "in front since", "bytes", "")
-    for version in detail["versions"]:
+    for version in detail.versions:
         versions.add_row(
-            version["version"], _when(version["deployed_at"]), str(version["size_bytes"]),
-            "answers" if version["is_current"] and detail["state"] == "live" else
-            "current" if version["is_current"] else "",
+            version.version, _when(version.deployed_at), str(version.size_bytes),
+            "answers" if version.is_current and detail.state == "live" else
+            "current" if version.is_current else "",
         )  # fmt: skip
-    if detail["versions"]:
+    if detail.versions:
         console.print(versions)
 
 
-def _lines_of(detail: dict[str, Any]) -> list[tuple[str, str]]:
-    failed = ", ".join(f"{count} {reason}" for reason, count in detail["failures"].items())
+def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
+    failed = ", ".join(f"{count} {reason}" for reason, count in detail.failures.items())
     lines = [
-        ("app", detail["name"]),
-        ("state", detail["state"] + (f": {detail['reason']}" if detail["reason"] else "")),
-        ("mode", detail["mode"] or ""),
-        ("live since", "" if detail["live_since"] is None else _when(detail["live_since"])),
-        ("frames", f"{detail['frames']}, {detail['frames_last_minute']} in the last minute"),
-        ("predictions", str(detail["predictions"])),
+        ("app", detail.name),
+        ("state", detail.state + (f": {detail.reason}" if detail.reason else "")),
+        ("mode", detail.mode or ""),
+        ("live since", "" if detail.live_since is None else _when(detail.live_since)),
+        ("frames", f"{detail.frames}, {detail.frames_last_minute} in the last minute"),
+        ("predictions", str(detail.predictions)),
         ("failed", failed),
-        ("in the guest", f"{detail['guest_ms']:.0f} ms"),
-        ("last error", detail["last_error"]),
-        ("last deploy error", detail["last_deploy_error"]),
-        ("log lines dropped", str(detail["log_dropped"] or "")),
-        ("models", _names(detail["models"])),
-        ("cameras", _names(detail["cameras"])),
+        ("in the guest", f"{detail.guest_ms:.0f} ms"),
+        ("last error", detail.last_error),
+        ("last deploy error", detail.last_deploy_error),
+        ("log lines dropped", str(detail.log_dropped or "")),
+        ("models", _names(detail.models)),
+        ("cameras", _names(detail.cameras)),
     ]
-    for key, value in (detail["limits"] or {}).items():
-        if value is not None:
-            lines.append((key, str(value)))
+    limits = {} if detail.limits is None else detail.limits.model_dump(exclude_none=True)
+    lines += [(key, str(value)) for key, value in limits.items()]
     return [(key, value) for key, value in lines if value]
 
 
@@ -86,29 +85,29 @@ def rollback(
     """Let an earlier version of an app answer; `app NAME` lists them."""
     with connect(state) as box:
         done = box.rollback(name, version)
-    what = "answers" if done["is_new"] else "answered already"
-    console.print(f"{done['name']} {done['version']} {what}")
+    what = "answers" if done.is_new else "answered already"
+    console.print(f"{done.name} {done.version} {what}")
 
 
 def enable(name: Name, state: State = None) -> None:
     """Let a disabled app answer again."""
     with connect(state) as box:
         done = box.enable(name)
-    console.print(f"{done['name']} {done['version']} {done['state']}")
+    console.print(f"{done.name} {done.version} {done.state}")
 
 
 def disable(name: Name, state: State = None) -> None:
     """Let an app answer no frames, restarts included, until it is enabled or deployed."""
     with connect(state) as box:
         done = box.disable(name)
-    console.print(f"{done['name']} {done['version']} {done['state']}")
+    console.print(f"{done.name} {done.version} {done.state}")
 
 
 def delete(name: Name, yes: Yes = False, state: State = None) -> None:
     """Forget an app and its versions; its predictions stay in the history."""
     confirm(f"Delete the app {name} and its versions?", is_sure=yes)
     with connect(state) as box:
-        box.delete(name)
+        box.delete_app(name)
     console.print(f"{name} deleted")
 
 

@@ -5,14 +5,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.table import Table
 
-from appliance.cli.box import print_json
-from appliance.cli.manage import Json, Yes, confirm
-from appliance.cli.options import State, connect, console, read_file
+from appliance.api import shapes
+from appliance.cli.manage import Yes, confirm
+from appliance.cli.meters import graph_name
+from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.errors import BadModel, BadRequest
 from appliance.manifests import (
     MAX_MANIFEST_BYTES,
@@ -48,43 +49,37 @@ def models(context: typer.Context, state: State = None, as_json: Json = False) -
         return
     repository = Table("model", "version", "encodings, the preferred first", "licence")
     repository.columns[0].no_wrap = True
-    for model in listed["models"]:
-        encodings = ", ".join(model["encodings"]) or f"broken: {model['reason']}"
-        repository.add_row(model["name"], model["version"], encodings, model["licence"])
+    for model in listed.models:
+        encodings = ", ".join(model.encodings) or f"broken: {model.reason}"
+        repository.add_row(model.name, model.version, encodings, model.licence)
     console.print(repository)
     graphs = Table("loaded graph", "backend, device", "plan", "rows", "a run")
     graphs.columns[0].no_wrap = True
-    for graph in listed["graphs"]:
-        device = graph["device"]
-        if device != graph["asked"]:
-            device += f" (asked for {graph['asked']})"
-        graphs.add_row(
-            graph["model"] or f"{graph['encoding']} {graph['digest'][:12]}",
-            f"{graph['backend']}, {device}",
-            *_work_of(graph),
-        )
+    for graph in listed.graphs:
+        device = graph.device
+        if device != graph.asked:
+            device += f" (asked for {graph.asked})"
+        graphs.add_row(graph_name(graph), f"{graph.backend}, {device}", *_work_of(graph))
     console.print(graphs)
     console.print(
-        f"{listed['loads']} loads, {listed['hits']} answered by the cache, "
-        f"{listed['failures']} refused"
+        f"{listed.loads} loads, {listed.hits} answered by the cache, {listed.failures} refused"
     )
 
 
-def _work_of(graph: dict[str, Any]) -> tuple[str, str, str]:
+def _work_of(graph: shapes.Graph) -> tuple[str, str, str]:
     """Say how a graph is run and what it did: plan, rows, rows a run.
 
     The plan: runs side by side x threads of each, rows of a full batch, rows per second.
     """
-    plan, counts = graph["plan"], graph["counts"]
+    plan, counts = graph.plan, graph.counts
     planned = (
-        f"{plan['parallel']} x {plan['threads']}, batch {plan['max_batch_rows']}: "
-        f"{plan['rows_per_s']:.0f}/s"
+        f"{plan.parallel} x {plan.threads}, batch {plan.max_batch_rows}: {plan.rows_per_s:.0f}/s"
         if plan is not None
         else "not measured"
     )
-    if counts is None or not counts["executions"]:
+    if counts is None or not counts.executions:
         return planned, "0", ""
-    return planned, str(counts["rows"]), f"{counts['rows'] / counts['executions']:.2f}"
+    return planned, str(counts.rows), f"{counts.rows / counts.executions:.2f}"
 
 
 @commands.command("add")
@@ -105,12 +100,12 @@ def add(
     name = name or (name_from(source.resolve().name) if said is None else said.name)
     version = version or ("1" if said is None else said.version)
     with connect(state) as box, _packed(source) as archive:
-        done = box.add_model(name, version, archive)
-    console.print(f"{done['name']}:{done['version']} added; loads as {', '.join(done['loaded'])}")
-    if done["untried"]:
-        console.print(f"not tried, this box has no runtime: {', '.join(done['untried'])}")
-    if not done["is_default"]:
-        console.print(f"a higher version remains what {done['name']} means")
+        done = box.upload_model(name, version, archive)
+    console.print(f"{done.name}:{done.version} added; loads as {', '.join(done.loaded)}")
+    if done.untried:
+        console.print(f"not tried, this box has no runtime: {', '.join(done.untried)}")
+    if not done.is_default:
+        console.print(f"a higher version remains what {done.name} means")
 
 
 def _manifest_of(source: Path) -> ModelManifest | None:
@@ -151,7 +146,7 @@ def remove(name: Name, version: Version, yes: Yes = False, state: State = None) 
     """Delete a version that was uploaded; apps that use it now go on with it."""
     confirm(f"Delete {name}:{version}?", is_sure=yes)
     with connect(state) as box:
-        box.remove_model(name, version)
+        box.delete_model(name, version)
     console.print(f"{name}:{version} deleted")
 
 
@@ -163,7 +158,7 @@ def show(name: Name, state: State = None, as_json: Json = False) -> None:
     if as_json:
         print_json([detail])
         return
-    for version in detail["versions"]:
+    for version in detail.versions:
         table = Table(show_header=False, box=None)
         for key, value in _lines_of(version):
             table.add_row(key, value)
@@ -171,35 +166,35 @@ def show(name: Name, state: State = None, as_json: Json = False) -> None:
         console.print()
 
 
-def _lines_of(version: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines_of(version: shapes.ModelDetail) -> list[tuple[str, str]]:
     marks = [
-        word for word, is_so in (("default", version["is_default"]), ("shipped",
-        version["is_shipped"])) if is_so
+        word for word, is_so in (("default", version.is_default), ("shipped",
+        version.is_shipped)) if is_so
     ]  # fmt: skip
     lines = [
-        ("model", f"{version['name']}:{version['version']}"),
+        ("model", f"{version.name}:{version.version}"),
         ("", ", ".join(marks)),
-        ("state", version["state"] + (f": {version['reason']}" if version["reason"] else "")),
-        ("title", version["title"]),
-        ("licence", version["licence"]),
-        ("origin", version["origin"]),
-        ("size", f"{version['size_bytes'] / 1e6:.1f} MB"),
+        ("state", version.state + (f": {version.reason}" if version.reason else "")),
+        ("title", version.title),
+        ("licence", version.licence),
+        ("origin", version.origin),
+        ("size", f"{version.size_bytes / 1e6:.1f} MB"),
     ]
-    for image in version["inputs"]:
-        width, height = image["size_wh"]
+    for image in version.inputs:
+        width, height = image.size_wh
         lines.append(
             (
-                f"input {image['name']}",
-                f"{image['type']} {width}x{height} {image['color']}, {image['resize']}, crop "
-                f"{image['crop_fraction']:g}, mean {image['mean']}, std {image['std']}",
+                f"input {image.name}",
+                f"{image.type} {width}x{height} {image.color}, {image.resize}, crop "
+                f"{image.crop_fraction:g}, mean {image.mean}, std {image.std}",
             )
         )
-    for output in version["outputs"]:
-        lines.append((f"output {output['name']}", f"{output['kind']}, {output['labels']} labels"))
-    for file in version["files"]:
-        lines.append((file["encoding"], f"{file['layout']}, {', '.join(file['paths'])}"))
-    for graph in version["graphs"]:
-        lines.append(("loaded", f"{graph['encoding']} by {graph['backend']}, {graph['device']}"))
+    for output in version.outputs:
+        lines.append((f"output {output.name}", f"{output.kind}, {output.labels} labels"))
+    for file in version.files:
+        lines.append((file.encoding, f"{file.layout}, {', '.join(file.paths)}"))
+    for graph in version.graphs:
+        lines.append(("loaded", f"{graph.encoding} by {graph.backend}, {graph.device}"))
     return [(key, value) for key, value in lines if value]
 
 
@@ -215,21 +210,21 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Show a picture to a model, without an app."""
-    content = b"" if picture is None else read_file(picture)
+    content = None if picture is None else read_file(picture)
     with connect(state) as box:
         seen = box.sample(name, content, version=version, encoding=encoding)
     if as_json:
         print_json([seen])
     else:
         table = Table("label", "score")
-        for score in seen["top"]:
-            table.add_row(score["label"] or f"class {score['index']}", f"{score['score']:.3f}")
+        for score in seen.top:
+            table.add_row(score.label or f"class {score.index}", f"{score.score:.3f}")
         console.print(table)
-        timing = seen["timing_ms"]
+        timing = seen.timing_ms
         console.print(
-            f"{seen['name']}:{seen['version']} as {seen['encoding']} by {seen['backend']}, "
-            f"{seen['device']}: preprocess {timing['preprocess']:.1f} ms, compute "
-            f"{timing['compute']:.1f} ms"
+            f"{seen.name}:{seen.version} as {seen.encoding} by {seen.backend}, "
+            f"{seen.device}: preprocess {timing.preprocess:.1f} ms, compute "
+            f"{timing.compute:.1f} ms"
         )
-    if seen["is_as_expected"] is False:
-        raise BadModel(f"model {name}: wanted {seen['expected']} first")
+    if seen.is_as_expected is False:
+        raise BadModel(f"model {name}: wanted {seen.expected} first")

@@ -143,7 +143,8 @@ class Inference:
         if live is not None:
             return self._apps.metadata(name, live)
         with self._graphs.using(name, version) as model:
-            return metadata_of(model, tuple(e.version for e in self._parts.models.versions(name)))
+            entries = self._parts.models.versions(name)
+            return metadata_of(model, tuple(entry.version for entry in entries))
 
     def model_config(self, name: str, version: str = "") -> ModelConfig:
         """Describe how a model is run; it is loaded for that. Raises: NotFound, Unavailable."""

@@ -1,11 +1,12 @@
 """Apps, and what one says about a frame just sent."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from appliance.api.shapes.predictions import Prediction
+from appliance.api.shapes.shape import Shape
 
 
-class App(BaseModel):
+class App(Shape):
     """One app: what is live, and what last went wrong."""
 
     name: str
@@ -16,11 +17,12 @@ class App(BaseModel):
     frames: int = 0
     predictions: int = 0
     failures: dict[str, int] = Field(default_factory=dict)
+    guest_ms: float = Field(0.0, description="time in the guest, all frames together")
     last_error: str = ""
     last_deploy_error: str = ""
 
 
-class Version(BaseModel):
+class Version(Shape):
     """One version on the box. deployed_at: when it was last put in front, Unix seconds."""
 
     version: str
@@ -29,7 +31,7 @@ class Version(BaseModel):
     is_current: bool
 
 
-class Limits(BaseModel):
+class Limits(Shape):
     """What one app may use, as it holds: the manifest's [limits] over the box's."""
 
     memory_bytes: int
@@ -53,12 +55,11 @@ class AppDetail(App):
         description="what the guest calls a model -> its name here; null allows all"
     )
     cameras: list[str] | None = Field(description="null: all")
-    guest_ms: float = Field(0.0, description="time in the guest, all frames together")
     frames_last_minute: int = 0
     log_dropped: int = Field(0, description="log lines dropped over its rate")
 
 
-class Rollback(BaseModel):
+class Rollback(Shape):
     """Which version is to answer; without one, that which was in front before the current one."""
 
     model_config = ConfigDict(extra="forbid")
@@ -66,7 +67,7 @@ class Rollback(BaseModel):
     version: str | None = Field(None, max_length=63)
 
 
-class LogLine(BaseModel):
+class LogLine(Shape):
     """One line that an app wrote; at: Unix seconds."""
 
     at: float
@@ -74,14 +75,14 @@ class LogLine(BaseModel):
     text: str
 
 
-class Log(BaseModel):
+class Log(Shape):
     """The end of an app's log, oldest first. dropped: lines over its rate, never kept."""
 
     lines: list[LogLine]
     dropped: int
 
 
-class Deployed(BaseModel):
+class Deployed(Shape):
     """What answers now; is_new is false if it was live already."""
 
     name: str
@@ -89,7 +90,7 @@ class Deployed(BaseModel):
     is_new: bool
 
 
-class Timing(BaseModel):
+class Timing(Shape):
     """Where the time of one frame went, in milliseconds.
 
     guest: in the guest and its calls; of these its computes waited for queue and took compute.
@@ -103,7 +104,7 @@ class Timing(BaseModel):
     total: float
 
 
-class Answer(BaseModel):
+class Answer(Shape):
     """What an app said about the frame just sent.
 
     is_stored is false if the history could not be written; the predictions hold all the same.

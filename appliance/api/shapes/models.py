@@ -1,9 +1,11 @@
 """Models, loaded graphs, and what they did."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from appliance.api.shapes.shape import Shape
 
 
-class Model(BaseModel):
+class Model(Shape):
     """One version of a model; reason says why it is broken, if it is."""
 
     name: str
@@ -13,7 +15,7 @@ class Model(BaseModel):
     reason: str
 
 
-class Plan(BaseModel):
+class Plan(Shape):
     """How a graph is run here, as measured: threads of one run, runs side by side, batch size.
 
     latency_ms: of one row on a busy lane.   rows_per_s: with full batches.
@@ -26,7 +28,7 @@ class Plan(BaseModel):
     rows_per_s: float
 
 
-class Figure(BaseModel):
+class Figure(Shape):
     """One way of running a graph, timed: threads of a run, runs side by side, rows of a run."""
 
     threads: int
@@ -42,7 +44,7 @@ class MeasuredPlan(Plan):
     figures: list[Figure]
 
 
-class Counts(BaseModel):
+class Counts(Shape):
     """What a graph did since it was loaded.
 
     batch_rows: how many runs had how many rows.   queue_ms, compute_ms: sums.
@@ -59,7 +61,7 @@ class Counts(BaseModel):
     owner_rows: dict[str, int]
 
 
-class Graph(BaseModel):
+class Graph(Shape):
     """A loaded graph. device differs from asked where the operator allowed a fallback."""
 
     model: str | None = Field(description="name:version; null if a guest brought the bytes")
@@ -73,7 +75,7 @@ class Graph(BaseModel):
     counts: Counts | None
 
 
-class Models(BaseModel):
+class Models(Shape):
     """The repository, the loaded graphs, and the graph cache since start.
 
     loads: done by a backend.   hits: answered by a graph that was there.   failures: refused.
@@ -86,7 +88,7 @@ class Models(BaseModel):
     failures: int
 
 
-class ModelInput(BaseModel):
+class ModelInput(Shape):
     """How a picture becomes one input. mean, std: tensor = (pixel - mean) / std, by channel."""
 
     name: str
@@ -99,7 +101,7 @@ class ModelInput(BaseModel):
     std: list[float]
 
 
-class ModelOutput(BaseModel):
+class ModelOutput(Shape):
     """One output. kind: logits or probabilities.   labels: how many classes it names."""
 
     name: str
@@ -107,7 +109,7 @@ class ModelOutput(BaseModel):
     labels: int
 
 
-class ModelFile(BaseModel):
+class ModelFile(Shape):
     """The weights in one encoding. is_verified: the manifest has their sha256."""
 
     encoding: str
@@ -133,14 +135,14 @@ class ModelDetail(Model):
     graphs: list[Graph] = Field(description="loaded now")
 
 
-class ModelVersions(BaseModel):
+class ModelVersions(Shape):
     """All versions of a model, the lowest first."""
 
     name: str
     versions: list[ModelDetail]
 
 
-class Added(BaseModel):
+class Added(Shape):
     """A new version. loaded: encodings tried on this box.   untried: those it cannot run."""
 
     name: str
@@ -150,7 +152,7 @@ class Added(BaseModel):
     is_default: bool
 
 
-class GraphPlan(BaseModel):
+class GraphPlan(Shape):
     """How one loaded graph is run; null if it could not be measured."""
 
     encoding: str
@@ -159,7 +161,7 @@ class GraphPlan(BaseModel):
     plan: MeasuredPlan | None
 
 
-class ModelPlan(BaseModel):
+class ModelPlan(Shape):
     """The plans of a version's loaded graphs; none if nothing has loaded it now."""
 
     name: str
@@ -167,7 +169,7 @@ class ModelPlan(BaseModel):
     graphs: list[GraphPlan]
 
 
-class Score(BaseModel):
+class Score(Shape):
     """One class; score is 0..1 if the model says what its numbers are."""
 
     index: int
@@ -175,7 +177,7 @@ class Score(BaseModel):
     score: float
 
 
-class SampleTiming(BaseModel):
+class SampleTiming(Shape):
     """Where the time went, in milliseconds. load: little if the graph was there."""
 
     load: float
@@ -186,7 +188,7 @@ class SampleTiming(BaseModel):
     total: float
 
 
-class Sample(BaseModel):
+class Sample(Shape):
     """What a model says about a picture."""
 
     name: str
