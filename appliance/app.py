@@ -70,15 +70,14 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        backends = all_backends()
-        self.registry = Registry(backends, self.models, self._loader())
+        backends, loader = all_backends(), self._loader()
+        self.registry = Registry(backends, self.models, loader)
         self.uploads = ModelUploads(
-            self.models, backends, self.plans, self.scheduler,
+            self.models, backends, loader, self.scheduler,
             UploadLimits(settings.max_model_bytes, settings.max_pixels),
         )  # fmt: skip
         self.engine = GuestEngine()
         self.feed = Feed(max_subscribers=settings.max_streams)
-        # Streams last for ever otherwise, and a stop waits for what is under way.
         self.readiness.on_stopping(self.feed.close)
         self.store = PredictionStore(
             settings.predictions_db, max_bytes=settings.predictions_max_bytes,
@@ -104,7 +103,7 @@ class Box:
         self.inference = Inference(
             InferenceParts(
                 self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
-                self.deployer.failures,
+                self.deployer.standings,
                 SharedRegions(is_enabled=settings.shared_memory),
                 settings.max_pixels,
                 settings.limits.tensor_bytes,

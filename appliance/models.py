@@ -13,6 +13,7 @@ checked against the manifest's sha256 whenever they are read: a damaged file is 
 import contextlib
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +102,15 @@ class ModelRepository:
             raise RuntimeFailure(f"model {wanted}:{version}: {exc}") from exc
         return named_model(wanted, version, package)
 
+    def stamp(self, name: str, version: str) -> tuple[int, ...]:
+        """Tell, at the cost of a few stats, whether `find` would look elsewhere than before.
+
+        It changes when a version of the model comes or goes, or a file of this version is put,
+        removed or renamed. A file that is written in place is only seen by `find`.
+        """
+        named = [f"{root}/{name}" for root in self._roots]
+        return tuple(map(_put_ns, (*named, *(f"{folder}/{version}" for folder in named))))
+
     def entries(self) -> tuple[ModelEntry, ...]:
         """List every version of every model, broken ones with the reason."""
         names = {name for root in self._roots for name in _names_in(root)}
@@ -115,12 +125,6 @@ class ModelRepository:
             for version in ordered
         )
 
-    def is_shipped(self, full_name: str) -> bool:
-        """Tell whether a version, name:version, is one of ours: of the last root."""
-        name, _, version = full_name.partition(":")
-        folder = self._versions_of(name).get(version)
-        return folder is not None and folder.parent.parent == self._roots[-1]
-
     def require(self, name: str) -> tuple[ModelEntry, ...]:
         """List every version of one model. Raises: NotFound naming what there is."""
         entries = self.versions(name)
@@ -134,6 +138,12 @@ class ModelRepository:
             if entry.is_default if version is None else entry.version == version:
                 return entry
         raise self._absent(name if version is None else f"{name}:{version}")
+
+    def is_shipped(self, full_name: str) -> bool:
+        """Tell whether a version, name:version, is one of ours: of the last root."""
+        name, _, version = full_name.partition(":")
+        folder = self._versions_of(name).get(version)
+        return folder is not None and folder.parent.parent == self._roots[-1]
 
     def _entry(self, name: str, version: str, folder: Path, *, is_default: bool) -> ModelEntry:
         package, reason = None, ""
@@ -244,6 +254,14 @@ def _changed_ns(folder: Path) -> int:
         return max(path.stat().st_ctime_ns for path in (folder, *folder.iterdir()))
     except OSError as exc:
         raise BadManifest(f"the model's folder cannot be read: {exc.strerror}") from exc
+
+
+def _put_ns(folder: str) -> int:
+    """Tell when something was last put into a folder; -1 if there is none."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return -1
 
 
 def version_order(version: str) -> tuple[int, int, str]:

@@ -6,7 +6,7 @@ and has as many classes as there are labels.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from appliance.manifests import ModelPackage, OutputKind
 from appliance.preprocess import InputSpec, Layout, tensor_shape, to_tensor
 from wasi_nn import errors as nn
 from wasi_nn.backend import Encoding, Graph
-from wasi_nn.executor import Executor, Ticket
+from wasi_nn.executor import Executor, Spent, Ticket
 from wasi_nn.tensor import Array, TensorSpec
 
 TOP = 5
@@ -36,12 +36,13 @@ class Sight:
     """What a model said about a picture.
 
     top: the best five, best first.   kind: of the output, None if the manifest does not say; the
-    scores are then the output's numbers.   preprocess_s, compute_s: seconds, the queue included.
+    scores are then the output's numbers.   preprocess_s, queue_s, compute_s: seconds.
     """
 
     top: tuple[Score, ...]
     kind: OutputKind | None
     preprocess_s: float
+    queue_s: float
     compute_s: float
 
 
@@ -118,14 +119,14 @@ def look(pixels: NDArray[np.uint8], subject: Subject, executor: Executor, ticket
     started_s = time.perf_counter()
     tensor = to_tensor(pixels, image, layout)
     prepared_s = time.perf_counter()
+    spent = Spent()
     try:
-        outputs = executor.run(graph, [tensor], ticket)
+        outputs = executor.run(graph, [tensor], replace(ticket, spent=spent))
     except nn.NNError as exc:
         raise refused(exc) from exc
-    computed_s = time.perf_counter()
     kind = package.manifest.outputs[0].kind if package.manifest.outputs else None
     top = _top(outputs[0], graph.outputs[0], package.labels, kind)
-    return Sight(top, kind, prepared_s - started_s, computed_s - prepared_s)
+    return Sight(top, kind, prepared_s - started_s, spent.queue_s, spent.compute_s)
 
 
 def _top(

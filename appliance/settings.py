@@ -5,8 +5,8 @@ A value comes from, first wins: the caller (the command line), the environment
 default. The state folder itself: the caller, `APPLIANCE_STATE`, `STATE_DIRECTORY` (systemd sets
 it for `StateDirectory=appliance`: /var/lib/appliance), else ~/.local/state/appliance.
 
-This is the only file that reads the environment. It also owns the two things that every TOML
-file of ours shares: sizes such as "64MiB", and turning pydantic's findings into our sentences.
+This is the only file that reads the environment. It also owns what every TOML file of ours
+shares: turning pydantic's findings into our sentences, and (from `tables`) sizes such as "64MiB".
 """
 
 import difflib
@@ -18,15 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -36,23 +28,18 @@ from pydantic_settings import (
 )
 
 from appliance.errors import BadSettings
+from appliance.listening import HttpLimits, Tcp
+from appliance.tables import GIB as GIB
+from appliance.tables import KIB as KIB
+from appliance.tables import MIB as MIB
+from appliance.tables import SizeBytes as SizeBytes
+from appliance.tables import Table as Table
 
 logger = logging.getLogger(__name__)
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-_UNITS = {"": 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 # sun_path of sockaddr_un has 108 bytes on Linux, the last one a NUL (man 7 unix).
 _MAX_SOCKET_PATH_BYTES = 107
 _MAX_SHOWN = 60
-
-
-def _parse_size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", value.strip())
-    if match is None or match[2] not in _UNITS:
-        raise ValueError('a size such as "64MiB" or 67108864 (units B, KiB, MiB, GiB)')
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def _parse_mode(value: object) -> object:
@@ -61,15 +48,6 @@ def _parse_mode(value: object) -> object:
     if re.fullmatch(r"(0o)?[0-7]{3,4}", value) is None:
         raise ValueError('octal rights such as "0660"')
     return int(value, 8)
-
-
-SizeBytes = Annotated[int, BeforeValidator(_parse_size), Field(gt=0)]
-
-
-class Table(BaseModel):
-    """A table of a TOML file: frozen, unknown keys and numbers that are none refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AppLimits(Table):
@@ -101,47 +79,6 @@ class Isolation(StrEnum):
     NONE = "none"
     FOREIGN = "foreign"
     ALL = "all"
-
-
-class HttpLimits(Table):
-    """What clients of the socket may use, over all listeners.
-
-    max_requests: under way at once; a stream counts until it begins to answer.
-    max_head_bytes, max_head_fields: request line and header fields.
-    head_timeout_s: from a request's first byte to the end of its head.
-    body_timeout_s: between two pieces of a body; a body may also take no longer in all, but for
-    one second more per 500 bytes that came.   keep_alive_s: an idle connection is closed.
-    send_timeout_s: a client that reads nothing of its answer is cut off.
-    """
-
-    max_requests: int = Field(64, gt=0, le=4096)
-    max_connections: int = Field(512, gt=0, le=65536)
-    max_head_bytes: SizeBytes = 32 * KIB
-    max_head_fields: int = Field(100, gt=0)
-    head_timeout_s: float = Field(10.0, gt=0)
-    body_timeout_s: float = Field(20.0, gt=0)
-    keep_alive_s: float = Field(75.0, gt=0)
-    send_timeout_s: float = Field(60.0, gt=0)
-
-
-class Tcp(Table):
-    """The same HTTP over TCP, if the operator asks for it.
-
-    token, token_file: what clients must send as `Authorization: Bearer TOKEN`.
-    tls_cert, tls_key: PEM files; without them the connection is in the clear.
-    allow_loopback_without_token: whoever can run a program on this machine may then use the box.
-    What they may not be together is checked where the socket is opened, so that no message ever
-    quotes a table that holds a token.
-    """
-
-    host: str = "127.0.0.1"
-    # 0: the kernel chooses.
-    port: int = Field(ge=0, le=65535)
-    token: SecretStr | None = None
-    token_file: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    allow_loopback_without_token: bool = False
 
 
 def inherited_sockets() -> dict[int, str]:
@@ -218,18 +155,19 @@ class Settings(BaseSettings):
 
     socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
     max_pixels: of one picture, width * height.
-    isolation: a process costs 90 to 190 MB and 0.1 to 0.2 ms a run, and survives a bad model.
     max_model_bytes: of one version of a model as it is uploaded, all its files together.
+    isolation: a process costs 90 to 190 MB and 0.1 to 0.2 ms a run, and survives a bad model.
     allow_device_fallback: compute on the CPU where the asked device is absent.
     predictions_max_rows, predictions_max_age_days, predictions_max_bytes: history kept, whichever
     ends first; bytes of the database's file.
     max_streams: clients that follow predictions at the same time.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
-    stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
-    stop_grace_s: how long requests under way may then take to finish.
+    grpc: answer gRPC, too, on a socket of its own; takes 14 MiB.
     shared_memory: let clients hand tensors over in POSIX shared memory; whoever may use the
         socket could then name any object in /dev/shm that the box's user may open.
+    stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
+    stop_grace_s: how long requests under way may then take to finish.
     """
 
     model_config = SettingsConfigDict(
@@ -258,11 +196,12 @@ class Settings(BaseSettings):
     max_streams: int = Field(100, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None
+    grpc: bool = True
+    shared_memory: bool = False
     tcp: Tcp | None = None
     http: HttpLimits = HttpLimits()
     stop_settle_s: float = Field(0.0, ge=0, le=3600)
     stop_grace_s: float = Field(10.0, ge=0, le=3600)
-    shared_memory: bool = False
 
     @field_validator("state")
     @classmethod
@@ -320,6 +259,11 @@ class Settings(BaseSettings):
     @property
     def socket_path(self) -> Path:
         return self.run_dir / "appliance.sock"
+
+    @property
+    def grpc_socket_path(self) -> Path:
+        """Shorter than socket_path, whose length is checked."""
+        return self.run_dir / "grpc.sock"
 
 
 def load_settings(**chosen: Any) -> Settings:

@@ -11,7 +11,9 @@ Guarantees:
 import gzip
 import lzma
 import stat
+import sys
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from appliance.bundles import METHODS
 from appliance.errors import BadRequest, TooBig
 from appliance.files import new_file, writing
 
@@ -37,7 +40,6 @@ _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
     IndexError, NotImplementedError, RuntimeError,
 )  # fmt: skip
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # What macOS adds to archives.
 _NOTES = ("__MACOSX/", "._", ".DS_Store")
 
@@ -88,9 +90,10 @@ class Bounds:
             )
 
 
-def unpack(archive: Path, folder: Path, bounds: Bounds) -> None:
+def unpack(archive: Path, folder: Path, bounds: Bounds, *, only: str | None = None) -> None:
     """Unpack an archive into a folder.
 
+    only: the last part of the names of files that are wanted; None for all.
     Raises: BadRequest for what is no archive, damaged, or holds what it should not; TooBig;
     Unavailable if the disk refuses.
     """
@@ -99,12 +102,12 @@ def unpack(archive: Path, folder: Path, bounds: Bounds) -> None:
         file.seek(0)
         try:
             if start.startswith(b"PK"):
-                _unpack_zip(file, folder, bounds)
+                _unpack_zip(file, folder, bounds, only)
             elif start.startswith(b"\x1f\x8b"):
                 with gzip.GzipFile(fileobj=file) as plain:
-                    _unpack_tar(cast(BinaryIO, plain), folder, bounds)
+                    _unpack_tar(cast(BinaryIO, plain), folder, bounds, only)
             elif start[257:262] == b"ustar":
-                _unpack_tar(file, folder, bounds)
+                _unpack_tar(file, folder, bounds, only)
             else:
                 raise BadRequest(
                     f"upload: got {_kind_of(start)}, wanted a .tar, .tar.gz or .zip, or "
@@ -165,17 +168,17 @@ class _Source:
             self.is_directory = True
 
 
-def _unpack_zip(file: BinaryIO, folder: Path, bounds: Bounds) -> None:
+def _unpack_zip(file: BinaryIO, folder: Path, bounds: Bounds, only: str | None) -> None:
     source = _Source(file, bounds.max_bytes)
     with zipfile.ZipFile(cast(IO[bytes], source)) as archive:
         for info in archive.infolist():
-            if info.is_dir() or _is_note(info.filename):
+            if info.is_dir() or _is_skipped(info.filename, only):
                 continue
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
                 raise BadRequest(f"upload: {info.filename[:80]} is a link or a device; pack files")
-            # The others give out more than they are asked for, however small they are packed.
-            if info.compress_type not in _METHODS:
+            # The others give out more than they are asked for; see `bundles`.
+            if info.compress_type not in METHODS:
                 raise BadRequest(
                     f"upload: {info.filename[:80]} is packed by method {info.compress_type}, "
                     "wanted deflate or none"
@@ -184,13 +187,14 @@ def _unpack_zip(file: BinaryIO, folder: Path, bounds: Bounds) -> None:
                 _write(member, folder / bounds.admit(info.filename), bounds)
 
 
-def _unpack_tar(file: BinaryIO, folder: Path, bounds: Bounds) -> None:
-    source = _Source(file, bounds.max_bytes)
+def _unpack_tar(file: BinaryIO, folder: Path, bounds: Bounds, only: str | None) -> None:
+    # What is not wanted is skipped, however long it is.
+    source = _Source(file, bounds.max_bytes if only is None else sys.maxsize)
     with tarfile.open(fileobj=cast(IO[bytes], source), mode="r:") as archive:
         for number, info in enumerate(archive):
             if number >= _MAX_ENTRIES:
                 raise TooBig(f"upload: got over {_MAX_ENTRIES} entries, wanted at most that")
-            if info.isdir() or _is_note(info.name):
+            if info.isdir() or _is_skipped(info.name, only):
                 continue
             if not info.isreg() or info.issparse():
                 raise BadRequest(
@@ -204,8 +208,10 @@ def _unpack_tar(file: BinaryIO, folder: Path, bounds: Bounds) -> None:
                     raise BadRequest(f"upload: the archive ends within {info.name[:80]}")
 
 
-def _is_note(name: str) -> bool:
+def _is_skipped(name: str, only: str | None) -> bool:
     plain = name.removeprefix("./")
+    if only is not None and plain.split("/")[-1] != only:
+        return True
     return plain.startswith(_NOTES[0]) or plain.split("/")[-1].startswith(_NOTES[1:])
 
 
@@ -226,6 +232,17 @@ def _read(member: IO[bytes]) -> bytes:
         return member.read(_CHUNK_BYTES)
     except _DAMAGED as exc:
         raise BadRequest(f"upload: the archive is damaged or encrypted: {exc}") from exc
+
+
+def find_in(archive: Path, name: str, max_bytes: int) -> bytes | None:
+    """Read the first file of that name in an archive, wherever it lies; None if there is none.
+
+    Raises: BadRequest if it is no archive or damaged, TooBig.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(archive, Path(folder), Bounds(max_bytes), only=name)
+        found = next(Path(folder).rglob(name), None)
+        return None if found is None else found.read_bytes()
 
 
 def model_root(folder: Path) -> Path:

@@ -20,12 +20,12 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "pace", "seats"),
+     "scratch", "listening", "tables", "pace", "seats"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "latencies",
      "overlays", "splitting", "camerametrics"),
-    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests", "store",
-     "versions", "sharedmemory", "feed", "sampling", "uploads", "cameras"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests", "store", "feed",
+     "sharedmemory", "versions", "sampling", "uploads", "cameras"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference", "routing", "viewing"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -42,9 +42,10 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning", "appliance.isolation.worker", "appliance.cameras.camera",
-    "appliance.cameras.table", "appliance.cameras.worker", "appliance.routing.pairs",
-    "appliance.routing.router",
+    "appliance.planning", "appliance.isolation.worker",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams",
+    "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
+    "appliance.routing.pairs", "appliance.routing.router",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {
@@ -54,13 +55,13 @@ HOLDERS = {
         "appliance.cameras.process",
     },
     "socket": {"appliance.client.wire", "appliance.client_triton", "appliance.cameras.decoder"}
-    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")}
-    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")},
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
+    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {
         f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream", "viewers")
     },
     "multiprocessing": set(),
-    "concurrent": set(),
+    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
     "sqlite3": {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
@@ -74,6 +75,8 @@ HOLDERS = {
         "appliance.cameras.worker",
     },
     "av": {"appliance.cameras.decoder", "appliance.cameras.scaling", "appliance.cameras.shots"},
+    "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
+    "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

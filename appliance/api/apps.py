@@ -9,7 +9,14 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
-from appliance.api.body import TheBox, body_of, cancelled_on_disconnect, read_body, rendered
+from appliance.api.body import (
+    DirectRoute,
+    TheBox,
+    body_of,
+    cancelled_on_disconnect,
+    read_body,
+    rendered,
+)
 from appliance.api.exchange import timing_of
 from appliance.api.predictions import shape_of
 from appliance.api.rooms import Rooms
@@ -22,6 +29,7 @@ from appliance.standings import Standing
 from wasi_nn.executor import Cancellation
 
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
+hot = APIRouter(prefix="/v1/apps", tags=["apps"], route_class=DirectRoute)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -50,7 +58,7 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
     return await run_in_threadpool(work)
 
 
-@router.post(
+@hot.post(
     "/{name}/frames",
     response_model=shapes.Answer,
     openapi_extra=body_of("image/jpeg", "image/png", "image/webp", "application/octet-stream"),

@@ -1,11 +1,12 @@
 """What routes need of a request: the box, the body under a limit, and news of its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -27,6 +28,26 @@ async def box_of(request: Request) -> Rooms:
 
 
 TheBox = Annotated[Rooms, Depends(box_of)]
+
+
+class DirectRoute(APIRoute):
+    """A hot route: its function gets path parameters, `request` and `box`, and nothing is solved.
+
+    On the page it is like any other. The framework's way to the function costs 0.1 ms, and twice
+    that where a model has just used the processor's caches. The function checks its parameters
+    itself and returns a `Response`.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            answer = await endpoint(
+                request=request, box=await box_of(request), **request.path_params
+            )
+            return cast(Response, answer)
+
+        return handle
 
 
 def rendered(shape: BaseModel) -> Response:

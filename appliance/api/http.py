@@ -61,6 +61,8 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
         redoc_url=None,
     )
     api.state.box = box
+    # First, as it is asked for most.
+    api.include_router(apps.hot)
     api.include_router(apps.router)
     api.include_router(appstate.router)
     api.include_router(models.router)

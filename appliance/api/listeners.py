@@ -16,7 +16,8 @@ from pathlib import Path
 
 from appliance.api.socket import BACKLOG, bind
 from appliance.errors import BadSettings, Unavailable
-from appliance.settings import Settings, Tcp, inherited_sockets
+from appliance.listening import Tcp
+from appliance.settings import Settings, inherited_sockets
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from typing import Any, cast
 import httptools
 import uvicorn
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from appliance.api.exchange import Exchange, put_exchange
 from appliance.api.refusals import Refusal, retry_after
+from appliance.listening import HttpLimits
 from appliance.logring import ACCESS
-from appliance.settings import HttpLimits
 
 log = logging.getLogger(ACCESS)
 
@@ -34,6 +34,8 @@ log = logging.getLogger(ACCESS)
 LINGER_S = 2.0
 # Apache's mod_reqtimeout asks for the same.
 _MIN_BODY_BYTES_PER_S = 500
+# Of a body that its route has not taken yet.
+_MAX_UNREAD_BYTES = 256 * 1024
 # struct ucred: pid, uid, gid.
 _UCRED = struct.Struct("3i")
 
@@ -72,6 +74,7 @@ class Protocol(HttpToolsProtocol):
         self._send_timer: asyncio.TimerHandle | None = None
         self._body_since = self._body_last = 0.0
         self._refusal: Refusal | None = None
+        self._served: RequestResponseCycle | None = None
         # Requests whose answer is not complete.
         self._owed = 0
         self._is_closing = False
@@ -91,7 +94,17 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         self._disarm_send()
+        # uvicorn tells the newest request only; the one being served may be another.
+        for cycle in (self._served, *(queued for queued, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Tell whether the connection stays open: a client may end its side and read on."""
@@ -162,7 +175,13 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._exchange.bytes_in += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            # As uvicorn's, which stops reading at a quarter of this and so in every picture.
+            cycle.body += body
+            if len(cycle.body) > _MAX_UNREAD_BYTES:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._has_ended_now = True
@@ -281,7 +300,7 @@ class Protocol(HttpToolsProtocol):
         if self._owed == 0:
             self._write_refusal(refusal)
 
-    def _cut(self, cycle: Any, refusal: Refusal) -> None:
+    def _cut(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
         """End a request that is being served and whose body can never be complete."""
         self._exchange.cut = refusal.status
         cycle.disconnected = True

@@ -29,8 +29,8 @@ class Rooms(Protocol):
     apps: AppTable
     cameras: CameraTable
     deployer: Deployer
-    log_ring: LogRing
     inference: Inference
+    log_ring: LogRing
     feed: Feed
     models: ModelRepository
     pipeline: Pipeline

@@ -78,6 +78,7 @@ def _show(
             load=_ms(loaded_s - decoded_s),
             decode=_ms(decoded_s - started_s),
             preprocess=_ms(sight.preprocess_s),
+            queue=_ms(sight.queue_s),
             compute=_ms(sight.compute_s),
             total=_ms(time.perf_counter() - started_s),
         ),

@@ -67,19 +67,13 @@ def _alone(run_dir: Path) -> Iterator[None]:
 
 def _open(settings: Settings) -> socket.socket:
     path = settings.socket_path
-    _clear(path)
+    clear_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _claim_folder(settings)
-        # Under a closed umask, so that nobody can connect before the rights are set.
-        old = os.umask(0o177)
-        try:
+        with closed_umask():
             listener.bind(str(path))
-        finally:
-            os.umask(old)
-        if settings.socket_group is not None:
-            os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
-        path.chmod(settings.socket_mode)
+        set_rights(path, settings)
         listener.listen(BACKLOG)
     except (OSError, KeyError) as exc:
         if listener.getsockname():
@@ -99,8 +93,28 @@ def _claim_folder(settings: Settings) -> None:
         os.chown(settings.run_dir, -1, grp.getgrnam(settings.socket_group).gr_gid)
 
 
-def _clear(path: Path) -> None:
-    """Remove a socket file that nobody answers on."""
+@contextmanager
+def closed_umask() -> Iterator[None]:
+    """Let nobody but us connect to a socket that is bound inside, until its rights are set."""
+    old = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(old)
+
+
+def set_rights(path: Path, settings: Settings) -> None:
+    """Give a socket its group and its rights. Raises: OSError; KeyError for an unknown group."""
+    if settings.socket_group is not None:
+        os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
+    path.chmod(settings.socket_mode)
+
+
+def clear_way(path: Path) -> None:
+    """Remove a socket file that nobody answers on.
+
+    Raises: Conflict if somebody answers there; Unavailable if the place is not to be had.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # A box that hangs with a full backlog would keep a blocking connect waiting for ever.
         probe.setblocking(False)

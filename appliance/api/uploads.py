@@ -34,8 +34,9 @@ _FRAMING_BYTES = 1024 * 1024
 async def upload(name: str, version: str, request: Request, box: TheBox) -> shapes.Added:
     """Add a model: a .tar, .tar.gz or .zip of its folder, or its files as multipart/form-data.
 
-    It is checked, and loaded in every encoding that this box has a runtime for. What loads the
-    model by its plain name from now on gets the highest version; what has loaded it goes on.
+    It is checked, and loaded in every encoding that this box has a runtime for. Who loads the model
+    by its plain name from now on gets the highest version; a warm reactor goes on with what it has
+    until it is deployed, or disabled and enabled.
     """
     async with contextmanager_in_threadpool(box.uploads.begin(name, version)) as begun:
         await _receive(request, begun, box.uploads.limits.max_bytes)

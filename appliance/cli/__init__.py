@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import box, demo, doctor, guest, logs, predictions, serve, top
+from appliance.cli import box, demo, doctor, guest, logs, manage, models, predictions, serve, top
 from appliance.errors import ApplianceError
 from wasi_nn.errors import NNError
 
@@ -47,7 +47,7 @@ def _root(
     """Options of the program itself."""
 
 
-for _module in (serve, demo, box, predictions, top, logs, guest, doctor):
+for _module in (serve, demo, box, manage, models, predictions, top, logs, guest, doctor):
     _module.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""Commands that talk to a running box: deploy, apps, models, predict."""
+"""Commands that talk to a running box: deploy, apps, predict."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ from rich.table import Column, Table
 
 from appliance.api import shapes
 from appliance.bundles import read_bundle, write_bundle
-from appliance.cli.meters import graph_name
 from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.client import Client, Refused
 from appliance.manifests import name_from, parse_app_manifest
@@ -18,7 +17,6 @@ from appliance.manifests import name_from, parse_app_manifest
 def add_to(app: typer.Typer) -> None:
     app.command("deploy")(deploy)
     app.command("apps")(apps)
-    app.command("models")(models)
     app.command("predict")(predict)
 
 
@@ -67,48 +65,6 @@ def apps(state: State = None, as_json: Json = False) -> None:
             app.last_deploy_error or app.last_error,
         )  # fmt: skip
     console.print(table if listed else "no app is deployed")
-
-
-def models(state: State = None, as_json: Json = False) -> None:
-    """List the box's models, and where those in use compute."""
-    with connect(state) as box:
-        listed = box.models()
-    if as_json:
-        print_json([listed])
-        return
-    repository = Table("model", "version", "encodings, the preferred first", "licence")
-    repository.columns[0].no_wrap = True
-    for model in listed.models:
-        encodings = ", ".join(model.encodings) or f"broken: {model.reason}"
-        repository.add_row(model.name, model.version, encodings, model.licence)
-    console.print(repository)
-    graphs = Table("loaded graph", "backend, device", "plan", "rows", "a run")
-    graphs.columns[0].no_wrap = True
-    for graph in listed.graphs:
-        device = graph.device
-        if device != graph.asked:
-            device += f" (asked for {graph.asked})"
-        graphs.add_row(graph_name(graph), f"{graph.backend}, {device}", *_work_of(graph))
-    console.print(graphs)
-    console.print(
-        f"{listed.loads} loads, {listed.hits} answered by the cache, {listed.failures} refused"
-    )
-
-
-def _work_of(graph: shapes.Graph) -> tuple[str, str, str]:
-    """Say how a graph is run and what it did: plan, rows, rows a run.
-
-    The plan: runs side by side x threads of each, rows of a full batch, rows per second.
-    """
-    plan, counts = graph.plan, graph.counts
-    planned = (
-        f"{plan.parallel} x {plan.threads}, batch {plan.max_batch_rows}: {plan.rows_per_s:.0f}/s"
-        if plan is not None
-        else "not measured"
-    )
-    if counts is None or not counts.executions:
-        return planned, "0", ""
-    return planned, str(counts.rows), f"{counts.rows / counts.executions:.2f}"
 
 
 def predict(

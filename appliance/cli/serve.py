@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Never
 
@@ -15,7 +16,7 @@ import typer
 
 from appliance.api.http import create_api
 from appliance.api.listeners import Listeners, listen
-from appliance.api.server import Server, Serving
+from appliance.api.server import Serveable, Server, Serving
 from appliance.app import Box
 from appliance.cli.options import State, settings_of
 from appliance.logs import LogLevel, LogStyle, configure
@@ -70,6 +71,18 @@ def _say_ready(listeners: Listeners) -> None:
     sys.stdout.flush()
 
 
+@contextlib.contextmanager
+def _with_grpc(box: Box) -> Iterator[Serveable]:
+    """Open the gRPC socket. Gives the box and its gRPC as one."""
+    # Imported here: a box without it does not pay for it, 14 MiB.
+    from appliance.api.rpc.server import BoxWithRpc, RpcServer
+    from appliance.api.rpc.service import Service
+
+    rpc = RpcServer(box.settings, Service(box.inference, box.readiness))
+    with rpc.bound():
+        yield BoxWithRpc(box, rpc)
+
+
 def _give_up(_number: int, _frame: object) -> Never:
     raise KeyboardInterrupt
 
@@ -108,9 +121,14 @@ def run(
     bound_memory(settings.max_process_bytes)
     keep_freed_memory()
     # The sockets first: they also lock the state folder.
-    with contextlib.suppress(KeyboardInterrupt), listen(settings) as listeners:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        listen(settings) as listeners,
+        contextlib.ExitStack() as opened,
+    ):
         box = Box(settings)
         api = create_api(box, time.time, token=listeners.token)
-        server = Server(box, Serving(api, listeners.all, lambda: _say_ready(listeners)))
+        served = opened.enter_context(_with_grpc(box)) if settings.grpc else box
+        server = Server(served, Serving(api, listeners.all, lambda: _say_ready(listeners)))
         _take_signals(server, listeners.made)
         server.serve_until_stopped()

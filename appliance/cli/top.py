@@ -46,7 +46,7 @@ def top(once: Once = False, interval: Interval = 1.0, state: State = None) -> No
 
 
 def _views(box: Client, interval_s: float) -> Iterator[RenderableType]:
-    """Look again and again; what was seen last stays while the box is away."""
+    """Look again and again; on a terminal the last sight stays while the box is away."""
     outage = Outage()
     polls = polled(lambda: poll_of(box), interval_s)
     old: Poll | None = None
@@ -54,7 +54,7 @@ def _views(box: Client, interval_s: float) -> Iterator[RenderableType]:
         if isinstance(new, ApplianceError):
             if not console.is_terminal:
                 outage.began(new)
-            if old is not None:
+            elif old is not None:
                 yield Group(Text(f"{new}; waiting for it", "bold"), *tables_of(old, None))
             continue
         outage.ended()

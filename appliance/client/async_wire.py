@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 
 import anyio
 import httpx
@@ -16,6 +16,9 @@ from appliance.client.routes import Call, Watched
 from appliance.errors import ApplianceError, Unavailable
 
 T = TypeVar("T")
+
+# Each is a hop to a thread.
+_PIECE_BYTES = 1024 * 1024
 
 
 class AsyncWire:
@@ -36,8 +39,11 @@ class AsyncWire:
     async def ask(self, call: Call[T]) -> T:
         """Send a request and read its answer. Raises: Refused, Unavailable."""
         bounds = self.patience.bounds_of(call)
+        request = call.request
+        if call.content is not None and not isinstance(call.content, bytes):
+            request["content"] = _pieces(call.content)
         try:
-            response = await self._http.request(**call.request, timeout=bounds)
+            response = await self._http.request(**request, timeout=bounds)
         except httpx.HTTPError as exc:
             raise unanswered(exc, self._shown) from exc
         return routes.answer_of(call, response)
@@ -54,6 +60,12 @@ class AsyncWire:
                 yield response
         except httpx.HTTPError as exc:
             raise unanswered(exc, self._shown) from exc
+
+
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Read a file beside the loop."""
+    while piece := await anyio.to_thread.run_sync(file.read, _PIECE_BYTES):
+        yield piece
 
 
 class AsyncStream:

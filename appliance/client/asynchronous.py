@@ -1,7 +1,7 @@
 """A box for programs with an event loop; each method is the blocking client's."""
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -12,7 +12,7 @@ from appliance.client import routes
 from appliance.client.address import USUAL, Address, Patience
 from appliance.client.async_wire import AsyncStream, AsyncWire
 from appliance.client.following import Following, OnBreak
-from appliance.client.routes import Filters, Span, Watched
+from appliance.client.routes import Filters, ModelContent, Span, Watched
 
 
 class AsyncClient:
@@ -114,11 +114,10 @@ class AsyncClient:
         """Say all about a model, version by version."""
         return await self._wire.ask(routes.model(name))
 
-    async def upload_model(
-        self, name: str, version: str, content: bytes | Mapping[str, bytes]
-    ) -> shapes.Added:
+    async def upload_model(self, name: str, version: str, content: ModelContent) -> shapes.Added:
         """Add a model: a .tar, .tar.gz or .zip of its folder, or its files by name.
 
+        content: an archive that is an open file is read as it is sent.
         The box loads it in every encoding that it has a runtime for before this returns.
         """
         return await self._wire.ask(routes.upload_model(name, version, content))

@@ -1,7 +1,7 @@
 """A box for programs that wait for each answer."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -11,7 +11,7 @@ from appliance.api.shapes.health import Log as BoxLog
 from appliance.client import routes
 from appliance.client.address import USUAL, Address, Patience
 from appliance.client.following import Following, OnBreak
-from appliance.client.routes import Filters, Span, Watched
+from appliance.client.routes import Filters, ModelContent, Span, Watched
 from appliance.client.wire import Stream, Wire
 
 
@@ -114,11 +114,10 @@ class Client:
         """Say all about a model, version by version."""
         return self._wire.ask(routes.model(name))
 
-    def upload_model(
-        self, name: str, version: str, content: bytes | Mapping[str, bytes]
-    ) -> shapes.Added:
+    def upload_model(self, name: str, version: str, content: ModelContent) -> shapes.Added:
         """Add a model: a .tar, .tar.gz or .zip of its folder, or its files by name.
 
+        content: an archive that is an open file is read as it is sent.
         The box loads it in every encoding that it has a runtime for before this returns.
         """
         return self._wire.ask(routes.upload_model(name, version, content))

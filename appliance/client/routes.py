@@ -5,7 +5,7 @@ Neither client knows a path or a shape; they send a `Call` and hand its answer t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, BinaryIO, Generic, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -15,13 +15,17 @@ from appliance.api import shapes
 from appliance.api.shapes.health import Log as BoxLog
 from appliance.api.shapes.health import Ready
 from appliance.client.errors import refusal_of
-from appliance.errors import Unavailable
+from appliance.errors import BadRequest, Unavailable
 
 T = TypeVar("T")
 
 # Of `history`: as many as the box gives at once.
 PAGE_ROWS = 1000
 _NDJSON = {"Accept": "application/x-ndjson"}
+
+
+# An archive, or an open one that is read as it is sent, or files by name.
+ModelContent = bytes | BinaryIO | Mapping[str, bytes]
 
 
 class Watched(TypedDict, total=False):
@@ -60,7 +64,7 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     params: Mapping[str, str | int | float] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    content: bytes | BinaryIO | None = None
     files: Mapping[str, bytes] | None = None
     json: Mapping[str, Any] | None = None
     is_work: bool = False
@@ -135,7 +139,10 @@ def _given(filters: Mapping[str, Any]) -> dict[str, str | int | float]:
 
 
 def _at(*names: str) -> str:
-    """Make a path; a name with a slash stays one name."""
+    """Make a path. Raises: BadRequest for a name that cannot be one part of it."""
+    for name in names:
+        if "/" in name or name in {"", ".", ".."}:
+            raise BadRequest(f"name: got {name!r}, wanted one without a slash, such as cat")
     return "/v1/" + "/".join(quote(name, safe="") for name in names)
 
 
@@ -211,13 +218,11 @@ def model(name: str) -> Call[shapes.ModelVersions]:
     return Call("GET", _at("models", name), _versions)
 
 
-def upload_model(
-    name: str, version: str, content: bytes | Mapping[str, bytes]
-) -> Call[shapes.Added]:
+def upload_model(name: str, version: str, content: ModelContent) -> Call[shapes.Added]:
     path = _at("models", name, version)
-    if isinstance(content, bytes):
-        return Call("PUT", path, _added, content=content, is_work=True)
-    return Call("PUT", path, _added, files=content, is_work=True)
+    if isinstance(content, Mapping):
+        return Call("PUT", path, _added, files=content, is_work=True)
+    return Call("PUT", path, _added, content=content, is_work=True)
 
 
 def delete_model(name: str, version: str) -> Call[None]:

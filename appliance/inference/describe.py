@@ -80,10 +80,11 @@ def properties_of(model: LoadedModel) -> dict[str, str]:
         said[f"{spec.name}.crop_fraction"] = str(image.crop_fraction)
         said[f"{spec.name}.mean"] = _numbers(image.mean)
         said[f"{spec.name}.std"] = _numbers(image.std)
-    for spec, output in zip(model.graph.outputs, model.package.manifest.outputs, strict=False):
+    outputs = zip(model.graph.outputs, model.package.manifest.outputs, strict=False)
+    for index, (spec, output) in enumerate(outputs):
         said[f"{spec.name}.kind"] = output.kind.value
-        if output.labels is not None:
-            said[f"{spec.name}.labels"] = str(len(model.package.labels))
+        if labels := model.labels_of(index):
+            said[f"{spec.name}.labels"] = str(len(labels))
     return said
 
 

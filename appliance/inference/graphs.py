@@ -3,19 +3,22 @@
 Guarantees:
 1. At most `max_loaded` are kept. The one that was not used for longest is let go first; one that
    was loaded by request (`load`) is pinned and stays. A graph in use lives until its use ends.
-2. A model whose folder has changed is loaded anew by the next use.
+2. A model whose folder has changed is loaded anew by the next use; a file that was written in
+   place is noticed within `recheck_s`, for looking at every file costs as much as a tiny model.
 3. A load that failed is not tried again by every request, only when the folder has changed or
    `load` asks for it.
 Guests hold graphs of their own and notice nothing.
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from appliance.errors import ApplianceError, NotFound, Unavailable
+from appliance.errors import NotFound, Unavailable
+from appliance.inference.lookups import RECHECK_S, Lookups, not_ready
 from appliance.inference.pictures import PictureInput, picture_inputs
 from appliance.manifests import ModelPackage
 from appliance.models import ModelEntry, ModelRepository
@@ -25,6 +28,8 @@ from wasi_nn.backend import Graph
 from wasi_nn.catalogue import NamedModel
 from wasi_nn.policy import Policy
 from wasi_nn.registry import GraphReference, Registry
+
+log = logging.getLogger(__name__)
 
 # Chosen, not measured: what a box with 4 GiB holds of classifiers beside its guests' graphs.
 MAX_LOADED = 8
@@ -52,18 +57,28 @@ class LoadedModel:
     def graph(self) -> Graph:
         return self.reference.graph
 
+    def labels_of(self, output: int) -> tuple[str, ...]:
+        """Give the labels of an output's classes; () if the manifest names none for it."""
+        outputs = self.package.manifest.outputs
+        first = next((i for i, each in enumerate(outputs) if each.labels is not None), None)
+        # The package has read the first file that is named; others may name the same.
+        is_read = first is not None and output < len(outputs)
+        is_read = is_read and outputs[output].labels == outputs[first or 0].labels
+        return self.package.labels if is_read else ()
+
 
 class GraphShelf:
     """The graphs of one box's clients. Thread-safe.
 
+    recheck_s: how long a look at all files of a model holds.
     on_load, on_drop: told, outside the lock, of each model that comes and goes.
     """
 
     def __init__(
         self, repository: ModelRepository, registry: Registry, policy: Policy,
-        *, max_loaded: int = MAX_LOADED,
+        *, max_loaded: int = MAX_LOADED, recheck_s: float = RECHECK_S,
     ) -> None:  # fmt: skip
-        self._repository = repository
+        self._lookups = Lookups(repository, recheck_s)
         self._registry = registry
         self._policy = policy
         self._max_loaded = max_loaded
@@ -120,16 +135,15 @@ class GraphShelf:
 
     def find(self, name: str, version: str = "") -> NamedModel:
         """Find a model in the repository. Raises: NotFound; Unavailable if it is broken."""
-        # The repository would take "name:version" for a name.
-        if ":" in name or ":" in version:
-            raise NotFound(f"Request for unknown model: '{name[:80]}' is not found")
         try:
-            return self._repository.find(f"{name}:{version}" if version else name)
-        except nn.NotFound as exc:
+            return self._lookups.find(name, version)
+        except NotFound:
             self._forget(name, version)
-            raise NotFound(f"Request for unknown model: {exc}") from exc
-        except nn.NNError as exc:
-            raise _not_ready(name, version, str(exc)) from exc
+            raise
+
+    def recall(self, name: str, version: str = "") -> NamedModel | None:
+        """Give what `find` found just now; None if it has to look again."""
+        return self._lookups.recall(name, version)
 
     def find_any(self, name: str) -> None:
         """Raises: NotFound if the repository has no such model, not even a broken one."""
@@ -181,7 +195,7 @@ class GraphShelf:
         key = (found.name, found.version)
         with self._lock:
             if (reason := self._refusal(found)) is not None:
-                raise _not_ready(name, found.version, reason)
+                raise not_ready(name, found.version, reason)
             kept = self._loaded.get(key)
             if kept is not None and kept.package is found.package:
                 self._loaded.move_to_end(key)
@@ -220,9 +234,17 @@ class GraphShelf:
         except nn.NNError as exc:
             with self._lock:
                 self._failed[found.name, found.version] = (found.package, str(exc))
-            raise _not_ready(found.name, found.version, str(exc)) from exc
+            raise not_ready(found.name, found.version, str(exc)) from exc
         pictures = picture_inputs(found.package, reference)
-        return LoadedModel(found.name, found.version, found.package, reference, pictures)
+        model = LoadedModel(found.name, found.version, found.package, reference, pictures)
+        for index, spec in enumerate(model.graph.outputs):
+            labels, classes = len(model.labels_of(index)), spec.shape[-1] if spec.shape else 1
+            if labels and classes not in (None, labels):
+                log.warning(
+                    "labels do not match the output model=%s:%s output=%s labels=%d classes=%d",
+                    found.name, found.version, spec.name, labels, classes,
+                )  # fmt: skip
+        return model
 
     def _keep(self, key: Key, fresh: LoadedModel) -> tuple[LoadedModel, GraphReference]:
         """Put a model on the shelf, unless another thread was first or it is not wanted now."""
@@ -269,8 +291,3 @@ class GraphShelf:
         for model in dropped:
             self.on_drop(model)
             model.reference.release()
-
-
-def _not_ready(name: str, version: str, reason: str) -> ApplianceError:
-    at = f" version {version}" if version else ""
-    return Unavailable(f"Request for unknown model: '{name}'{at} is not at ready state: {reason}")

@@ -9,19 +9,23 @@ name is NotFound (Triton says 400 for a name and 404 for a version, KServe 404 f
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version as version_of
 
-from appliance.apps import AppTable
 from appliance.errors import ApplianceError, BadRequest, ModelFailed, NotFound, Unavailable
 from appliance.inference.counts import Counts
 from appliance.inference.describe import config_of, metadata_of
-from appliance.inference.graphs import MAX_LOADED, READY, UNAVAILABLE, GraphShelf, LoadedModel
+from appliance.inference.graphs import (
+    READY,
+    UNAVAILABLE,
+    GraphShelf,
+    LoadedModel,
+)
 from appliance.inference.guests import AppModels
 from appliance.inference.inputs import InputReader
 from appliance.inference.outputs import chosen, output_of
+from appliance.inference.parts import InferenceParts
 from appliance.inference.shared import delivered
-from appliance.models import ModelRepository
 from appliance.oip.messages import (
     IndexEntry,
     InferAnswer,
@@ -33,15 +37,10 @@ from appliance.oip.messages import (
     ServerMetadata,
 )
 from appliance.pictures import decode
-from appliance.pipeline import Pipeline
-from appliance.plans import PlanBook
-from appliance.scheduler import Scheduler
-from appliance.sharedmemory import SharedRegions
-from appliance.standings import Failure
+from appliance.standings import AppState, Standing
 from wasi_nn import errors as nn
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.policy import Policy
-from wasi_nn.registry import Registry
 from wasi_nn.tensor import Array
 
 SERVER = "edge-inference-appliance"
@@ -53,29 +52,6 @@ EXTENSIONS = (
 SHARED_MEMORY = "system_shared_memory"
 # On whose behalf clients' requests are computed, fair beside the apps'.
 OWNER = "api"
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceParts:
-    """The rooms that inference stands on, and the operator's bounds.
-
-    failures: of deploys, shown in the index.   max_pixels: of one picture.   max_tensor_bytes: of
-    one input.   allow_fallback: compute on the CPU where a device is absent.
-    max_loaded: graphs kept for clients.
-    """
-
-    models: ModelRepository
-    registry: Registry
-    scheduler: Scheduler
-    plans: PlanBook
-    apps: AppTable
-    pipeline: Pipeline
-    failures: Callable[[], tuple[Failure, ...]]
-    regions: SharedRegions
-    max_pixels: int
-    max_tensor_bytes: int
-    allow_fallback: bool = False
-    max_loaded: int = MAX_LOADED
 
 
 class Inference:
@@ -90,7 +66,7 @@ class Inference:
         self._scheduler = parts.scheduler
         self._graphs = GraphShelf(
             parts.models, parts.registry, Policy(allow_fallback=parts.allow_fallback),
-            max_loaded=parts.max_loaded,
+            max_loaded=parts.max_loaded, recheck_s=parts.recheck_s,
         )  # fmt: skip
         self._counts = Counts(clock)
         self._graphs.on_load = lambda m: self._counts.graph_came(
@@ -130,13 +106,8 @@ class Inference:
     def index(self, *, only_ready: bool = False) -> tuple[IndexEntry, ...]:
         """List every version of every model, and the apps."""
         entries = [self._graphs.entry_of(entry) for entry in self._parts.models.entries()]
-        live = {name: self._apps.find(name) for name in self._parts.apps.names()}
-        entries += [IndexEntry(name, version, READY) for name, version in live.items() if version]
-        entries += [
-            IndexEntry(failure.name, failure.version, UNAVAILABLE, failure.reason)
-            for failure in self._parts.failures()
-            if live.get(failure.name) != failure.version
-        ]
+        for standing in self._parts.standings():
+            entries += _index_of(standing)
         return tuple(e for e in entries if e.state == READY or not only_ready)
 
     def load(self, name: str) -> None:
@@ -245,6 +216,7 @@ class Inference:
         spent = Spent()
         ticket = _ticket(request, cancellation, spent)
         specs = model.graph.outputs
+        is_batched = model.graph.batch_axis is not None
         with chosen([spec.name for spec in specs], request, self.regions) as choices:
             arrays = self._reader.arrays_of(model, request)
             ready_s = time.perf_counter()
@@ -254,7 +226,7 @@ class Inference:
                 delivered(
                     output_of(
                         given[choice.index], specs[choice.index], choice.wanted,
-                        model.package.labels, is_batched=model.graph.batch_axis is not None,
+                        model.labels_of(choice.index), is_batched=is_batched,
                     ),
                     choice.held,
                 )
@@ -284,7 +256,7 @@ class Inference:
 
     def _app(self, name: str, version: str = "") -> str | None:
         """Find the live version of an app, if no model has its name. Raises: NotFound."""
-        if self._parts.models.versions(name):
+        if self._graphs.recall(name, version) or self._parts.models.versions(name):
             return None
         return self._apps.find(name, version)
 
@@ -312,6 +284,19 @@ class Inference:
         except NotFound:
             pass  # it went just now
         return replace(counted, inference_count=frames, execution_count=frames)
+
+
+def _index_of(standing: Standing) -> list[IndexEntry]:
+    """List an app's live version, and one that could not be brought up or is switched off."""
+    name, version, failure = standing.name, standing.version, standing.failure
+    reason = "" if failure is None else failure.reason
+    if standing.state is not AppState.LIVE:
+        is_disabled = standing.state is AppState.DISABLED
+        return [IndexEntry(name, version, UNAVAILABLE, "disabled" if is_disabled else reason)]
+    entries = [IndexEntry(name, version, READY)]
+    if failure is not None and failure.version != version:
+        entries.append(IndexEntry(name, failure.version, UNAVAILABLE, reason))
+    return entries
 
 
 def _ticket(request: InferRequest, cancellation: Cancellation | None, spent: Spent) -> Ticket:

@@ -11,9 +11,9 @@ Rules:
 Durability: WAL with synchronous=NORMAL. What was committed survives a kill -9 at any instant: it
 is in the kernel's cache. A power cut may take the last commits, up to the last checkpoint (1000
 pages) or what the kernel had written by then (30 s by default), and never leaves half a commit or
-a damaged file. FULL would wait for the disk in every commit: measured here on a virtual disk,
-{full}; an SD card takes 5 to 50 ms and wears by it. A prediction is no order that was paid for; a
-box that stalls its cameras to keep the last second is the worse one.
+a damaged file. FULL would wait for the disk in every commit: measured on a virtual disk, 290 us
+instead of 80 for a lone append, and on an SD card it is 5 to 50 ms and wears by it. A box that
+stalls its cameras to keep the last seconds before a power cut is the worse one.
 """
 
 import logging

@@ -45,6 +45,9 @@ _MAX_COMMIT_BYTES = 1024 * 1024
 # A row takes about this in the file beside its text, indices and counts included; measured.
 _ROW_BYTES = 400
 
+# Only a commit of very many rows has more than one.
+_SEGMENTS_AT_ONCE = 16
+
 Stored = Callable[[Sequence[Prediction]], None]
 
 
@@ -201,7 +204,7 @@ class PredictionStore:
                     _INSERT, [(*row, id_) for (_, row), id_ in zip(batch, ids[-1], strict=True)]
                 )
                 next_id += len(batch)
-            while fold(connection):
+            while fold(connection, _SEGMENTS_AT_ONCE):
                 pass
             return ids
 

@@ -7,22 +7,23 @@ transaction that stored the last of them. Retention takes out what it deletes in
 segments: 256 ids each, with the bounds of their times and the highest score. They turn times into
 ids, also where the clock was set back, and say where a high score can be at all.
 
-counts: rows, and the sum of their scores, per hour and label; for the whole box, per app, per
-camera, and per both ('' stands for all, and for no label). For the whole box per 5 minutes, too:
-for every camera that would be more counts than rows on a box of few frames. They answer a summary
-by any of app, camera, label and time; min_score needs the rows.
+counts: rows, and the sum of their scores, per 6 hours and per hour and label; for the whole box,
+per app, per camera, and per both ('' stands for all, and for no label). For the whole box per 5
+minutes, too: for every camera that would be more counts than rows on a box of few frames. They
+answer a summary by any of app, camera, label and time; min_score needs the rows.
 """
 
 import sqlite3
 
 SEGMENT_IDS = 256
-# Widest first. Charts ask for 5, 10, 15, 30 minutes, hours, days.
-SPANS_S = (3600, 300)
+# Widest first. Charts ask for 5, 10, 15, 30 minutes, hours, days; a month has 120 times 6 hours.
+SPANS_S = (21600, 3600, 300)
 # Of a summary by app, by camera, or both.
-FILTERED_SPANS_S = (3600,)
+FILTERED_SPANS_S = (21600, 3600)
 
 # span_s, whether per app, whether per camera.
-_SCOPES = "(VALUES (3600, 0, 0), (3600, 0, 1), (3600, 1, 0), (3600, 1, 1), (300, 0, 0))"
+_SCOPES = """(VALUES (21600, 0, 0), (21600, 0, 1), (21600, 1, 0), (21600, 1, 1),
+    (3600, 0, 0), (3600, 0, 1), (3600, 1, 0), (3600, 1, 1), (300, 0, 0))"""
 # Starts are multiples of the span. Times before 1970 do not occur: the box's clock gave them.
 _COUNT = f"""
 INSERT INTO counts
@@ -51,18 +52,20 @@ def open_segment(connection: sqlite3.Connection) -> int:
     return int(first)
 
 
-def fold(connection: sqlite3.Connection) -> bool:
-    """Close the open segment and count its rows, if as many ids were given as it takes.
+def fold(connection: sqlite3.Connection, max_segments: int) -> bool:
+    """Close as many segments as ids were given for, and count their rows.
 
-    Returns: whether it was. Once a call, so that its work is bounded.
+    Returns: whether there were any; if so there may be more.
     """
     first = open_segment(connection)
-    last = first + SEGMENT_IDS - 1
-    if (newest_id(connection) or 0) < last:
+    whole = ((newest_id(connection) or 0) - first + 1) // SEGMENT_IDS
+    if whole < 1:
         return False
+    last = first + min(whole, max_segments) * SEGMENT_IDS - 1
     _count(connection, first, last, float("inf"), sign=1)
-    connection.execute(_CLOSE, {"first": first, "last": last})
-    connection.execute(_OPEN, [last + 1])
+    for start in range(first, last, SEGMENT_IDS):
+        connection.execute(_CLOSE, {"first": start, "last": start + SEGMENT_IDS - 1})
+        connection.execute(_OPEN, [start + SEGMENT_IDS])
     return True
 
 

@@ -28,6 +28,13 @@ def appliance(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = Non
     )  # fmt: skip
 
 
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Ask a process until it says yes."""
+    end_s = time.monotonic() + _WAIT_S
+    while not is_so():
+        assert time.monotonic() < end_s, "it never came to that"
+
+
 class Service:
     """A serving process over a state folder, and HTTP to its socket; use it in a `with`."""
 

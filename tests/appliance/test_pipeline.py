@@ -88,14 +88,16 @@ def test_an_unknown_app_is_not_found(line: Line, frame: Frame) -> None:
 def test_a_full_disk_does_not_take_the_answer_away(
     line: Line, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client gets its predictions, without ids, and is told that they are not kept."""
+    """The client gets them without ids, and is told that they are not kept; who watches, too."""
 
     def full(_: object) -> list[int]:
         raise Unavailable("predictions: database or disk is full")
 
     monkeypatch.setattr(line.store, "append", full)
     line.add(guests.STEADY)
+    watching = line.feed.subscribe(PredictionQuery(), lambda: None)
     done = line.pipeline.process("cat", frame)
 
+    assert done.predictions == tuple(news.prediction for news in watching.take().news)
     assert (False, None) == (done.is_stored, done.predictions[0].id)
     assert "steady" == done.predictions[0].label

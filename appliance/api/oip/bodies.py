@@ -1,6 +1,5 @@
 """Bodies of the protocol: tensors received where they can be computed on, and sent unjoined."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ async def receive(request: Request, max_bytes: int, tensors_at: int) -> memoryvi
     Raises: TooBig; BadRequest if it is empty or the client left before its end.
     """
     announced = request.headers.get("content-length", "")
-    if not announced.isdecimal() or int(announced) > max_bytes:
+    if not announced.isdecimal() or not 0 < int(announced) <= max_bytes:
         # Chunks of unknown number, or a refusal.
         return memoryview(await read_body(request, max_bytes, "an inference request"))
     size = int(announced)
@@ -46,8 +45,8 @@ async def receive(request: Request, max_bytes: int, tensors_at: int) -> memoryvi
             at += len(chunk)
     except ClientDisconnect as exc:
         raise BadRequest(f"body: the client left after {at} bytes") from exc
-    if not at or at < size:
-        raise BadRequest(f"body: got {at} bytes, wanted an inference request of {size}")
+    if at < size:
+        raise BadRequest(f"body: got {at} bytes, Content-Length says {size}")
     return view.toreadonly()
 
 
@@ -63,7 +62,7 @@ async def read_control(request: Request, what: str) -> dict[str, Any]:
 class TensorResponse(Response):
     """Sends the parts of an answer one after the other, as they are."""
 
-    def __init__(self, encoded: RestResponse, headers: Mapping[str, str]) -> None:
+    def __init__(self, encoded: RestResponse) -> None:
         # Not Starlette's own constructor: it wants the body in one piece.
         self.status_code = 200
         self.background = None
@@ -72,7 +71,7 @@ class TensorResponse(Response):
         if encoded.size_bytes <= _JOINED_BYTES:
             self._parts = (b"".join(encoded.parts),)
         media_type = "application/json"
-        said = dict(headers)
+        said: dict[str, str] = {}
         if encoded.json_length is not None:
             media_type = "application/octet-stream"
             said[HEADER] = str(encoded.json_length)

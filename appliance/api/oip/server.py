@@ -27,6 +27,7 @@ def live() -> dict[str, bool]:
 @router.get("/health/ready")
 def ready(box: TheBox) -> dict[str, bool]:
     """Tell that the box takes requests; 503 if it does not."""
+    box.readiness.check()
     if not box.inference.is_ready():
         raise Unavailable("Server exiting")
     return {"ready": True}

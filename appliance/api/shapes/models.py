@@ -183,7 +183,8 @@ class SampleTiming(Shape):
     load: float
     decode: float
     preprocess: float
-    compute: float = Field(description="the queue included")
+    queue: float
+    compute: float
     total: float
 
 

@@ -1,6 +1,7 @@
 """One app over the socket: its detail, its log, and every change of it."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -122,6 +123,23 @@ def test_back_and_forth(service: Service, picture: bytes) -> None:
     assert old == named.json()["version"]
     again = service.http.post("/v1/apps/roll/rollback", content=b'{"version": "%s"}' % old.encode())
     assert not again.json()["is_new"]
+
+
+def test_every_frame_is_answered_while_versions_change(service: Service, picture: bytes) -> None:
+    """Rolled back and forth under four clients: each frame gets one version's whole answer."""
+    for label in ("one", "two"):
+        service.deploy("busy", guests.labelled(label))
+
+    def show(_: int) -> tuple[str, ...]:
+        return tuple(service.labels("busy", picture))
+
+    with ThreadPoolExecutor(4) as threads:
+        shown = [threads.submit(show, number) for number in range(200)]
+        rolled = [service.http.post("/v1/apps/busy/rollback").status_code for _ in range(20)]
+        answers = {future.result() for future in shown}
+
+    assert answers <= {("one",), ("two",)}
+    assert [200] * 20 == rolled
 
 
 def test_off_and_on(service: Service, picture: bytes) -> None:

@@ -180,24 +180,28 @@ def tflite_only_as(version: str) -> dict[str, bytes]:
     return {**files, "model.toml": said}
 
 
-def test_a_guest_gets_the_new_version_at_its_next_load(
+def test_a_guest_gets_the_new_version_when_it_loads_again(
     service: Service, picture: bytes, put: Callable[..., Any]
 ) -> None:
-    """No deploy and no restart; and the old one again when the new one is deleted."""
-    files = {**small(), "model.toml": MODEL_TOML}
-    assert put("scaler", "1", files).is_success
-    assert service.deploy("hot", guests.computing("scaler", "x")).is_success
-    service.show("hot", picture)
-    assert put("scaler", "2", {**files, "model.toml": MODEL_TOML + b"\n"}).is_success
-    details = service.http.get("/v1/models/scaler").json()["versions"]
+    """A warm instance goes on with what it has, a new one loads anew; a deleted one lives on."""
+    name = "efficientnet-lite0-int8"
+    assert service.deploy("hot", guests.computing(name, "x")).is_success
+    assert ["x"] == service.labels("hot", picture)
+    assert put(name, "2", tflite_only_as("2")).is_success
+    assert ["x"] == service.labels("hot", picture)
+    (warm, unused) = service.http.get(f"/v1/models/{name}").json()["versions"]
+    assert (["onnx"], []) == ([graph["encoding"] for graph in warm["graphs"]], unused["graphs"])
+    service.http.post("/v1/apps/hot/disable")
+    service.http.post("/v1/apps/hot/enable")
+    assert ["x"] == service.labels("hot", picture)
+    details = service.http.get(f"/v1/models/{name}").json()["versions"]
 
-    assert [False, True] == [d["is_default"] for d in details]
-    assert 204 == service.http.delete("/v1/models/scaler/2").status_code
-    (left,) = service.http.get("/v1/models/scaler").json()["versions"]
-    assert ("1", True) == (left["version"], left["is_default"])
-
-
-MODEL_TOML = b'licence = "none"\nfiles = [{encoding = "onnx", paths = ["model.onnx"]}]\n'
+    assert [("1", ["tensorflowlite"]), ("2", ["tensorflowlite"])] == [
+        (d["version"], [graph["encoding"] for graph in d["graphs"]]) for d in details
+    ], "the same bytes are one graph, whatever its name"
+    assert 204 == service.http.delete(f"/v1/models/{name}/2").status_code
+    assert ["x"] == service.labels("hot", picture)
+    assert 204 == service.http.delete("/v1/apps/hot").status_code
 
 
 def test_a_model_without_preprocessing_cannot_be_shown_a_picture(
@@ -212,6 +216,17 @@ def test_a_model_without_preprocessing_cannot_be_shown_a_picture(
     assert "one [[inputs]]" in refused.json()["error"]
     assert 400 == without.status_code
     assert "has no sample of its own; send a picture" in without.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["crash_recursion", "crash_mixed_types", "crash_split_options"])
+def test_a_model_that_crashes_its_runtime_is_refused(service: Service, name: str) -> None:
+    """It is tried in a process of its own; the box goes on and nothing of it is found."""
+    content = zipped(("model.tflite", (SCALE.with_name(f"{name}.tflite")).read_bytes()))
+    refused = service.http.put("/v1/models/crash/1", content=content)
+
+    assert (422, "bad_model") == (refused.status_code, refused.json()["code"])
+    assert "tensorflowlite does not load" in refused.json()["error"]
+    assert 404 == service.http.get("/v1/models/crash").status_code
 
 
 def form(*parts: bytes, end: bytes = b"--XX--\r\n") -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.appliance import watguests as guests
 from tests.appliance.api.wire import Wire
-from tests.appliance.service import Service
+from tests.appliance.service import Service, wait_until
 
 SETTINGS = """
 [http]
@@ -19,6 +19,7 @@ max_head_bytes = 4096
 max_head_fields = 20
 head_timeout_s = 0.2
 body_timeout_s = 0.2
+send_timeout_s = 0.2
 """
 POST = "POST /v1/apps/steady/frames HTTP/1.1"
 
@@ -272,6 +273,13 @@ def test_a_method_that_a_path_lacks_is_told_with_those_it_has(
     assert (405, "bad_request") == wrong.refusal
     assert (allowed, allowed) == (wrong.headers["allow"], asked.headers["allow"])
     assert (204, b"") == (asked.status, asked.body)
+
+
+def test_a_client_that_does_not_read_is_cut(service: Service, wire: Wire) -> None:
+    """Its answers would wait in the box's memory for ever."""
+    wire.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+
+    wait_until(lambda: "client reads nothing, cut off peer=uid:" in service.log.read_text())
 
 
 def test_the_box_is_well_after_all_this(service: Service) -> None:

@@ -1,6 +1,8 @@
 """Predictions as they come, over the socket of a serving process."""
 
+import asyncio
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,8 +14,13 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from appliance.api import stream
+from appliance.api.stream import FORMS, SSE
+from appliance.feed import Feed
+from appliance.store import PredictionQuery, PredictionStore
 from tests.appliance import watguests as guests
 from tests.appliance.service import Service
+from tests.appliance.store.rows import predict
 
 NDJSON = {"Accept": "application/x-ndjson"}
 LINES, LINE_BYTES = 200, 4000
@@ -89,24 +96,24 @@ def newest(service: Service) -> int:
 
 def test_predictions_come_as_events(box: Service, picture: bytes) -> None:
     """As EventSource reads them: id, kind, and the JSON that the history has."""
-    with following(box) as stream:
+    with following(box) as opened:
         cat = show(box, "cats", picture)
-        event = stream.event()
+        event = opened.event()
 
-    assert stream.response.headers["Content-Type"].startswith("text/event-stream")
-    assert stream.response.headers["Cache-Control"] == "no-store"
+    assert opened.response.headers["Content-Type"].startswith("text/event-stream")
+    assert opened.response.headers["Cache-Control"] == "no-store"
     assert (event["id"], event["event"]) == (str(cat["id"]), "prediction")
     assert json.loads(event["data"]) == cat
 
 
 def test_predictions_come_as_lines(box: Service, picture: bytes) -> None:
     """NDJSON, by Accept; filters hold."""
-    with following(box, NDJSON, label="dog", min_score=0.75, app="dogs", camera="api") as stream:
+    with following(box, NDJSON, label="dog", min_score=0.75, app="dogs", camera="api") as opened:
         show(box, "cats", picture)
         dog = show(box, "dogs", picture)
-        line = stream.line()
+        line = opened.line()
 
-    assert stream.response.headers["Content-Type"] == "application/x-ndjson"
+    assert opened.response.headers["Content-Type"] == "application/x-ndjson"
     assert line == dog
 
 
@@ -114,11 +121,11 @@ def test_a_stream_begins_after_an_id(box: Service, picture: bytes) -> None:
     """What is stored first, then what comes; the header goes before the parameter."""
     first = show(box, "cats", picture)["id"]
     stored = [show(box, "cats", picture), show(box, "cats", picture)]
-    with following(box, NDJSON, after=first) as stream:
+    with following(box, NDJSON, after=first) as opened:
         live = show(box, "cats", picture)
-        from_parameter = [stream.line() for _ in range(3)]
-    with following(box, {**NDJSON, "Last-Event-ID": str(stored[1]["id"])}, after=first) as stream:
-        from_header = stream.line()
+        from_parameter = [opened.line() for _ in range(3)]
+    with following(box, {**NDJSON, "Last-Event-ID": str(stored[1]["id"])}, after=first) as opened:
+        from_header = opened.line()
 
     assert from_parameter == [*stored, live]
     assert from_header == live
@@ -137,9 +144,9 @@ def test_a_resumed_stream_has_no_gap_and_no_double(box: Service, picture: bytes)
     last, wanted = begin, begin + 8 * LINES
     seen = []
     while last < wanted:
-        with following(box, NDJSON, after=last) as stream:
+        with following(box, NDJSON, after=last) as opened:
             for _ in range(min(300, wanted - last)):
-                seen.append(stream.line()["id"])
+                seen.append(opened.line()["id"])
         last = seen[-1]
     appending.join()
 
@@ -148,10 +155,10 @@ def test_a_resumed_stream_has_no_gap_and_no_double(box: Service, picture: bytes)
 
 def test_an_id_of_another_history_is_no_reason_to_wait(box: Service, picture: bytes) -> None:
     """After a damaged file was set aside ids begin anew; the reader gets what comes."""
-    with following(box, NDJSON, after=10**15) as stream:
+    with following(box, NDJSON, after=10**15) as opened:
         cat = show(box, "cats", picture)
 
-        assert stream.line() == cat
+        assert opened.line() == cat
 
 
 class SlowReader:
@@ -256,20 +263,48 @@ def test_too_many_streams_are_refused_until_one_leaves(small: Service) -> None:
 
 def test_a_stop_ends_streams_and_a_restart_resumes(small: Service, picture: bytes) -> None:
     """The body ends in order; with the last id nothing is missed over the restart."""
-    with following(small, NDJSON) as stream:
+    with following(small, NDJSON) as opened:
         seen = show(small, "cats", picture)
-        first = stream.line()
-        small._process.terminate()  # type: ignore[union-attr]
-        rest = stream.rest()
-    assert small.end() == 0
+        first = opened.line()
+        small.tell(signal.SIGTERM)
+        rest = opened.rest()
+    assert small.wait() == 0
     small.start()
     missed = show(small, "cats", picture)
-    with following(small, {**NDJSON, "Last-Event-ID": str(first["id"])}) as stream:
-        resumed = stream.line()
+    with following(small, {**NDJSON, "Last-Event-ID": str(first["id"])}) as opened:
+        resumed = opened.line()
         live = show(small, "cats", picture)
-        after_it = stream.line()
+        after_it = opened.line()
 
     assert (first, rest) == (seen, [])
     assert (resumed, after_it) == (missed, live)
     assert small.end() == 0
     assert "Traceback" not in small.log.read_text()
+
+
+def test_what_was_not_stored_is_an_event_without_an_id() -> None:
+    """The reader keeps the id before it, and would resume from there."""
+    text = FORMS[SSE].prediction(predict(3)).decode()
+
+    assert text.startswith('event: prediction\ndata: {"id":null,')
+    assert text.endswith("}\n\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "pieces"),
+    [(SSE, [b"retry: 2000\n\n", b": keep-alive\n\n"]), ("application/x-ndjson", [b"\n", b"\n"])],
+)
+def test_silence_is_kept_alive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str, pieces: list[bytes]
+) -> None:
+    """So that a reader, and whatever is between, knows that the box is there."""
+    monkeypatch.setattr(stream, "KEEP_ALIVE_S", 0.0)
+    feed = Feed(max_subscribers=1)
+    store = PredictionStore(tmp_path / "predictions.db")
+
+    async def read_two() -> list[object]:
+        answer = await stream.open_stream(feed, store, PredictionQuery(), None, FORMS[form])
+        body = answer.body_iterator
+        return [await anext(body), await anext(body)]
+
+    assert pieces == asyncio.run(read_two())

@@ -2,30 +2,21 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.appliance import watguests as guests
 from tests.appliance.api.wire import Wire
-from tests.appliance.service import ROOT, Service, appliance
+from tests.appliance.service import ROOT, Service, appliance, wait_until
 
 FRAME = "POST /v1/apps/steady/frames HTTP/1.1"
-_PATIENCE_S = 60
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Ask a process until it says yes."""
-    end = time.monotonic() + _PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end
 
 
 def answers(path: Path) -> bool:
@@ -251,3 +242,30 @@ def test_level_and_style_of_the_log_are_options(state: Path) -> None:
 
     assert 1 == done.returncode
     assert done.stderr.decode().startswith("appliance: tcp: no token;")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another libc, another allocator")
+def test_the_buffers_of_a_frame_are_kept_for_the_next() -> None:
+    """Decoding in a thread takes no pages from the kernel once it has some."""
+    program = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from appliance.cli.serve import keep_freed_memory
+from appliance.pictures import decode
+keep_freed_memory()
+picture = Path("models/samples/coffee.jpg").read_bytes()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        decode(picture, max_pixels=10**6)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20
+with ThreadPoolExecutor(1) as threads:
+    print([threads.submit(faults).result() for _ in range(2)][1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+
+    # The pixels alone are 600 * 400 * 3 bytes: 176 pages.
+    assert float(done.stdout) < 100

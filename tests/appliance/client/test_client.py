@@ -84,13 +84,20 @@ def test_a_refusal_says_when_to_come_again(
     assert retry_after_s == refused.value.retry_after_s
 
 
-def test_a_name_cannot_leave_its_place_in_the_path(peer: Peer) -> None:
-    """Whatever a caller passes on: one name is one part of the path."""
+def test_a_name_is_one_part_of_the_path(peer: Peer) -> None:
+    """Whatever a caller passes on is quoted."""
     peer.play(http(b"{}", "404 Not Found"))
     with Client(peer.socket) as box, pytest.raises(Refused, match="404"):
-        box.predict("../a?b#c/d", b"x")
+        box.predict("a?b#c%2f d", b"x")
 
-    assert peer.requests[0].startswith("POST /v1/apps/..%2Fa%3Fb%23c%2Fd/frames HTTP/1.1\r\n")
+    assert peer.requests[0].startswith("POST /v1/apps/a%3Fb%23c%252f%20d/frames HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../etc", "a/b"])
+def test_a_name_cannot_leave_its_place_in_the_path(peer: Peer, name: str) -> None:
+    """Nothing is sent: `delete_app("..")` must not reach another route."""
+    with Client(peer.socket) as box, pytest.raises(BadRequest, match="wanted one without a slash"):
+        box.delete_app(name)
 
 
 def test_answers_are_frozen(service: Service) -> None:

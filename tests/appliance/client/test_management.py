@@ -72,9 +72,9 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 
 def test_a_models_life(service: Service, call: Call, kind: str) -> None:
-    """Up as an archive and as files, looked at, tried out, gone."""
+    """Up as an open archive and as files, looked at, tried out, gone."""
     box = service.socket
-    added = call(box, "upload_model", kind, "1", tar(files_of(kind, "1")))
+    added = call(box, "upload_model", kind, "1", io.BytesIO(tar(files_of(kind, "1"))))
     newer = call(box, "upload_model", kind, "2", files_of(kind, "2"))
     assert ({"onnx", "tensorflowlite"}, True) == ({*added.loaded, *added.untried}, newer.is_default)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from appliance.apps import AppTable, make_live
 from appliance.calls import GraphPlan
-from appliance.deploy import Failure
+from appliance.feed import Feed
 from appliance.inference import Inference, InferenceParts
 from appliance.oip.datatypes import Datatype
 from appliance.oip.messages import InferRequest, Tensor
@@ -18,6 +18,7 @@ from appliance.plans import PlanBook
 from appliance.requests import BatchPolicy
 from appliance.scheduler import Scheduler
 from appliance.sharedmemory import SharedRegions
+from appliance.standings import AppState, Standing
 from appliance.store import PredictionStore
 from tests.appliance.workshop import Workshop, put_model
 from wasi_nn.backend import Device
@@ -28,15 +29,15 @@ NOW = 1_700_000_000.5
 class Rig:
     """A service and what it stands on.
 
-    failures: what the index is told of failed deploys.   objects: the folder of shared memory.
+    others: where apps stand that are not live.   objects: the folder of shared memory.
     """
 
     def __init__(self, workshop: Workshop, folder: Path, *, max_loaded: int = 8,
-                 is_shared: bool = True) -> None:  # fmt: skip
+                 is_shared: bool = True, recheck_s: float = 0) -> None:  # fmt: skip
         self.workshop = workshop
         self.objects = folder / "shm"
-        self.objects.mkdir()
-        self.failures: tuple[Failure, ...] = ()
+        self.objects.mkdir(exist_ok=True)
+        self.others: tuple[Standing, ...] = ()
         self.scheduler = Scheduler(
             {Device.CPU: 1},
             lambda _: GraphPlan(policy=BatchPolicy(max_batch_rows=8, max_queue_size=1)),
@@ -49,9 +50,11 @@ class Rig:
             InferenceParts(
                 workshop.repository, workshop.registry, self.scheduler,
                 PlanBook(folder, 1, Bench(1, lambda _: None)),
-                self.apps, Pipeline(self.apps, self.store), lambda: self.failures,
+                self.apps, Pipeline(self.apps, self.store, Feed(max_subscribers=1)),
+                self._standings,
                 SharedRegions(is_enabled=is_shared, folder=self.objects),
                 max_pixels=1_000_000, max_tensor_bytes=10_000, max_loaded=max_loaded,
+                recheck_s=recheck_s,
             ),
             lambda: NOW,
         )  # fmt: skip
@@ -64,6 +67,13 @@ class Rig:
         """Make an app live."""
         program = self.workshop.program(wasm, f'name = "{name}"')
         self.apps.switch(make_live(program, version, instances=1, scratch=self._scratch))
+
+    def _standings(self) -> tuple[Standing, ...]:
+        live = []
+        for name in self.apps.names():
+            with self.apps.using(name) as app:
+                live.append(Standing(name, AppState.LIVE, app.version))
+        return (*live, *self.others)
 
     def close(self) -> None:
         """Stop in the order of the box."""

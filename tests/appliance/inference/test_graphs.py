@@ -1,12 +1,15 @@
 """Which graphs are kept for clients, and until when."""
 
+import os
+import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from appliance.errors import NotFound, Unavailable
+from appliance.errors import ModelFailed, NotFound, Unavailable
 from tests.appliance.inference.rig import Make, Rig, request
 from tests.appliance.workshop import Workshop, fake_model
 from wasi_nn.backend import Backend, Buffer, Encoding, Graph, GraphOptions
@@ -16,6 +19,13 @@ from wasi_nn.registry import Origin, Registry
 
 def ready(rig: Rig) -> dict[str, str]:
     return {each.name: each.state for each in rig.inference.index()}
+
+
+def long_ago(folder: Path) -> Path:
+    """Let a model have lain there for long: what is new is looked at more closely."""
+    os.utime(folder.parent, (1, 1))
+    os.utime(folder, (1, 1))
+    return folder
 
 
 def test_a_graph_is_loaded_once(rig: Rig) -> None:
@@ -102,9 +112,50 @@ def test_a_changed_folder_is_loaded_anew(rig: Rig) -> None:
     file = rig.workshop.models / "tiny" / "1" / "model.onnx"
     file.write_bytes(fake_model(fail_on_run=1))
 
-    with pytest.raises(Exception, match="the fake fails on run 1"):
+    with pytest.raises(ModelFailed, match="the fake fails on run 1"):
         rig.inference.infer(request())
     assert (2, 1) == (rig.workshop.backend.loads, rig.workshop.backend.open_graphs)
+
+
+def test_a_new_version_is_seen_at_once(make_rig: Make) -> None:
+    """Though not every file is looked at for every request."""
+    rig = make_rig(recheck_s=3600)
+    folder = long_ago(rig.put())
+    versions = [rig.inference.infer(request()).version]
+    shutil.copytree(folder, rig.workshop.models / "new")
+    (rig.workshop.models / "new").rename(rig.workshop.models / "tiny" / "2")
+    versions.append(rig.inference.infer(request()).version)
+    shutil.rmtree(rig.workshop.models / "tiny" / "2")
+    versions.append(rig.inference.infer(request()).version)
+
+    assert ["1", "2", "1"] == versions
+
+
+def test_a_file_that_is_written_in_place_is_seen_by_the_next_look(make_rig: Make) -> None:
+    """Which is soon, but not at once: this is what the looks save."""
+    seen = []
+    for recheck_s in (3600, 0):
+        rig = make_rig(recheck_s=recheck_s)
+        folder = long_ago(rig.put(f"m{recheck_s}"))
+        ask = request(model=f"m{recheck_s}")
+        rig.inference.infer(ask)
+        (folder / "labels.txt").write_text("other\n")
+        rig.inference.infer(ask)
+        seen.append(rig.inference.model_metadata(ask.model).properties["scores.labels"])
+
+    assert ["3", "1"] == seen
+
+
+def test_a_file_that_is_replaced_is_seen_at_once(make_rig: Make) -> None:
+    """By a rename, as files are replaced that must never be half there."""
+    rig = make_rig(recheck_s=3600)
+    folder = long_ago(rig.put())
+    rig.inference.infer(request())
+    (folder / "beside").write_bytes(fake_model(fail_on_run=1))
+    (folder / "beside").rename(folder / "model.onnx")
+
+    with pytest.raises(ModelFailed, match="the fake fails on run 1"):
+        rig.inference.infer(request())
 
 
 def test_a_model_that_is_gone_is_let_go(rig: Rig) -> None:
@@ -166,3 +217,14 @@ def test_a_model_that_is_being_loaded_says_so(workshop: Workshop, make_rig: Make
     rig.inference.infer(request())
 
     assert (["LOADING"], "READY") == (seen, ready(rig)["tiny"])
+
+
+def test_labels_that_do_not_match_the_output_are_told(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a wrong file gives wrong answers with high confidence; once a load, not a request."""
+    for _ in range(2):
+        rig.inference.infer(request())
+
+    (record,) = [each for each in caplog.records if "labels do not match" in each.message]
+    assert "model=tiny:1 output=scores labels=3 classes=4" in record.message

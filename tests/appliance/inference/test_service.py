@@ -6,11 +6,11 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 import numpy as np
 import pytest
 
-from appliance.deploy import Failure
 from appliance.errors import BadRequest, ModelFailed, NotFound, Unavailable, Unsupported
 from appliance.oip.datatypes import Datatype
 from appliance.oip.messages import IndexEntry, SharedSlice, Tensor, WantedOutput
 from appliance.sharedmemory import Region
+from appliance.standings import AppState, Failure, Standing
 from tests.appliance import watguests as guests
 from tests.appliance.inference.rig import NOW, Make, Rig, image, request, values
 from wasi_nn.executor import Cancellation
@@ -191,16 +191,21 @@ def test_statistics_without_a_name_are_of_all(rig: Rig) -> None:
 
 
 def test_the_index_shows_models_apps_and_why_one_is_not_ready(rig: Rig) -> None:
-    """Broken folders and failed deploys with their reasons."""
+    """Broken folders, failed deploys and apps that are switched off, with their reasons."""
     (rig.put("broken") / "model.onnx").unlink()
     rig.deploy("door", guests.STEADY, "abc")
-    rig.failures = (Failure("window", "def", "it does not compile", NOW),)
+    failure = Failure("window", "def", "it does not compile", NOW)
+    rig.others = (
+        Standing("window", AppState.FAILED, "def", failure),
+        Standing("gate", AppState.DISABLED, "fed"),
+    )
 
     index = {each.name: each for each in rig.inference.index()}
 
     assert IndexEntry("tiny", "1", "READY") == index["tiny"]
     assert IndexEntry("door", "abc", "READY") == index["door"]
     assert IndexEntry("window", "def", "UNAVAILABLE", "it does not compile") == index["window"]
+    assert IndexEntry("gate", "fed", "UNAVAILABLE", "disabled") == index["gate"]
     assert ("UNAVAILABLE", True) == (index["broken"].state, bool(index["broken"].reason))
     assert {"tiny", "door"} == {each.name for each in rig.inference.index(only_ready=True)}
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from appliance.store import PredictionQuery, PredictionStore, SummaryQuery
+from appliance.store.rollup import SEGMENT_IDS, fold
+from appliance.store.schema import ROLLUP, VERSION
 from tests.appliance.store.rows import NOW, predict
 
 # As the first box made it.
@@ -91,12 +93,28 @@ def test_a_lost_index_is_made_again(old: Path) -> None:
     assert "predictions_of_label" in names(old)
 
 
-def test_an_interrupted_fold_goes_on(old: Path) -> None:
-    """A box that was killed amid it counts no row twice."""
+def test_a_current_file_is_opened_without_writing(old: Path) -> None:
+    """A box starts on a full disk."""
     with PredictionStore(old):
         pass
-    connection = sqlite3.connect(old)
-    connection.executescript("PRAGMA user_version = 1")
+    before = old.read_bytes()
+    with PredictionStore(old):
+        log_bytes = old.with_name(old.name + "-wal").stat().st_size
+
+    assert log_bytes == 0
+    assert old.read_bytes() == before
+
+
+def test_an_interrupted_fold_goes_on(old: Path) -> None:
+    """A box that was killed before it had counted all rows counts each once."""
+    connection = sqlite3.connect(old, isolation_level=None)
+    connection.executescript(f"{ROLLUP} PRAGMA user_version = {VERSION}")
+    fold(connection, 1)
     connection.close()
     with PredictionStore(old, clock=lambda: NOW) as store:
+        (segments,) = store._connections.read(
+            lambda c: c.execute("SELECT count(*) FROM segments").fetchone()
+        )
+
         assert store.summary(SummaryQuery()).total == ROWS
+        assert segments == ROWS // SEGMENT_IDS + 1

@@ -62,7 +62,7 @@ def test_counts_are_those_of_the_rows(
 
     assert Counter(p.label for p in wanted) == {x.label: x.count for x in summary.labels}
     assert Counter((int(p.emitted_at // interval) * interval, p.label) for p in wanted) == {
-        (b.start, b.label): b.count for b in summary.buckets
+        (b.start, b.label): b.rows for b in summary.buckets
     }
     assert (summary.total, summary.others) == (len(wanted), 0)
 
