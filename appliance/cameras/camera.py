@@ -85,7 +85,7 @@ class WatchedCamera:
         # The thread's own.
         self._process: WorkerProcess | None = None
         self._ring: RingReader | None = None
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector = selectors.PollSelector()
         self._noted = (CameraState.DISABLED, "")
 
     @property
@@ -96,6 +96,7 @@ class WatchedCamera:
         if not self.config.is_enabled or self._thread is not None:
             return
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector = selectors.PollSelector()
         self._life = Lifecycle(self._rules, time.monotonic(), random.random)
         self._thread = threading.Thread(
             target=self._run, name=f"camera-{self.config.name}", daemon=True

@@ -192,6 +192,7 @@ class Lifecycle:
         self._is_opened = self._has_verdict = False
         self._heard_at = self._same_since = now
         self._live_at = self._digest = None
+        self._same_count = 0
         return Step.START
 
     def _patience_s(self) -> float:

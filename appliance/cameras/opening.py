@@ -47,6 +47,10 @@ def opening_of(job: Job) -> Opening:
         }
     elif source.kind in {Kind.HTTP, Kind.HLS}:
         options |= {"rw_timeout": patience_us, "user_agent": "edge-appliance"}
+    if source.kind is Kind.HTTP:
+        # Of MJPEG FFmpeg would look at 5 s by the clock of a 25 fps stream: two minutes of a
+        # camera that sends one picture a second.
+        options["analyzeduration"] = "100000"
     return Opening(source.address, None, options)
 
 

@@ -38,20 +38,20 @@ class Lines:
 
 
 class DecoderLog:
-    """The last lines of standard error, without secrets.
+    """The last lines of standard error, shown without secrets. The log outlives workers.
 
-    secrets: hidden wherever they stand. The log outlives workers.
+    secrets: hidden wherever they stand. Lines are cleaned when asked for, not when they come: a
+    damaged stream makes thousands a second.
     """
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
-        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._lines: deque[bytes] = deque(maxlen=LOG_LINES)
 
     def add(self, line: bytes) -> None:
         """Keep a line."""
-        text = self.clean(line.decode("utf-8", "replace"))
-        if text:
-            self._lines.append(text)
+        if line.strip():
+            self._lines.append(line[: 2 * _LOG_LINE_LENGTH])
 
     def clean(self, text: str) -> str:
         """Hide secrets, folders of the machine, and what could drive a terminal."""
@@ -61,7 +61,7 @@ class DecoderLog:
         return _FOLDERS.sub("", redact(text))[:_LOG_LINE_LENGTH]
 
     def lines(self) -> list[str]:
-        return list(self._lines)
+        return [self.clean(line.decode("utf-8", "replace")) for line in self._lines.copy()]
 
 
 class WorkerProcess:
@@ -99,7 +99,7 @@ class WorkerProcess:
         # Descriptors at their end: they would look readable for ever.
         self.ended: set[int] = set()
         self._reports = Lines(MAX_LINE_BYTES)
-        self._log = Lines(_LOG_LINE_LENGTH * 4)
+        self._log = Lines(4 * _LOG_LINE_LENGTH)
         # A worker that is dead already is noticed by its exit.
         with contextlib.suppress(BrokenPipeError):
             self._stdin.write(job.line())

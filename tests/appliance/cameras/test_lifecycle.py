@@ -128,9 +128,10 @@ def test_frozen_stays_until_the_picture_changes() -> None:
     one.step(6.0)
     one.on_exit(0, 6.1)
     assert one.step(next_at(one, 6.1)) is Step.START
-    one.on_frame(1, 8.0)
+    assert one.step(12.0) is Step.WAIT
+    one.on_frame(1, 12.0)
     same = one.state
-    one.on_frame(2, 8.1)
+    one.on_frame(2, 12.1)
 
     assert (CameraState.FROZEN, CameraState.LIVE) == (same, one.state)
 
