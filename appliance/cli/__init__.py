@@ -15,7 +15,19 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import box, demo, doctor, guest, logs, manage, models, predictions, serve, top
+from appliance.cli import (
+    box,
+    cameras,
+    demo,
+    doctor,
+    guest,
+    logs,
+    manage,
+    models,
+    predictions,
+    serve,
+    top,
+)
 from appliance.errors import ApplianceError
 from wasi_nn.errors import NNError
 
@@ -47,7 +59,9 @@ def _root(
     """Options of the program itself."""
 
 
-for _module in (serve, demo, box, manage, models, predictions, top, logs, guest, doctor):
+for _module in (
+    serve, demo, box, manage, models, cameras, predictions, top, logs, guest, doctor
+):  # fmt: skip
     _module.add_to(app)
 
 

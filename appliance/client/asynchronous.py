@@ -104,6 +104,50 @@ class AsyncClient:
         """Show a picture (JPEG, PNG or WebP) to an app."""
         return await self._wire.ask(routes.predict(app, picture))
 
+    # -- cameras -----------------------------------------------------------------------------------
+
+    async def cameras(self) -> shapes.Cameras:
+        """List the cameras and how each is, by name."""
+        return await self._wire.ask(routes.cameras())
+
+    async def camera(self, name: str) -> shapes.CameraDetail:
+        """Say all about one camera."""
+        return await self._wire.ask(routes.camera(name))
+
+    async def add_camera(self, name: str, url: str, **settings: object) -> shapes.CameraDetail:
+        """Add a camera. settings: as in `shapes.CameraSettings`, JSON."""
+        return await self._wire.ask(routes.add_camera(name, url, settings))
+
+    async def change_camera(self, name: str, **settings: object) -> shapes.CameraDetail:
+        """Change what is named of a camera, and nothing else."""
+        return await self._wire.ask(routes.change_camera(name, settings))
+
+    async def enable_camera(self, name: str) -> shapes.CameraDetail:
+        """Let a camera begin again."""
+        return await self._wire.ask(routes.switch_camera(name, is_enabled=True))
+
+    async def disable_camera(self, name: str) -> shapes.CameraDetail:
+        """Stop a camera until it is enabled."""
+        return await self._wire.ask(routes.switch_camera(name, is_enabled=False))
+
+    async def remove_camera(self, name: str) -> None:
+        """Forget a camera; its predictions stay."""
+        await self._wire.ask(routes.remove_camera(name))
+
+    async def devices(self) -> shapes.Devices:
+        """List the capture devices of the box."""
+        return await self._wire.ask(routes.devices())
+
+    async def push(self, camera: str, picture: bytes) -> shapes.Pushed:
+        """Give a frame to a push camera: JPEG, PNG or WebP, or JPEGs in a row."""
+        return await self._wire.ask(routes.push(camera, picture))
+
+    async def snapshot(
+        self, camera: str, *, has_labels: bool = True, width: int | None = None
+    ) -> bytes:
+        """Show what a camera sees now, as JPEG. width: pixels, at most."""
+        return await self._wire.ask(routes.snapshot(camera, has_labels, width))
+
     # -- models ------------------------------------------------------------------------------------
 
     async def models(self) -> shapes.Models:

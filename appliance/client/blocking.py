@@ -104,6 +104,48 @@ class Client:
         """Show a picture (JPEG, PNG or WebP) to an app."""
         return self._wire.ask(routes.predict(app, picture))
 
+    # -- cameras -----------------------------------------------------------------------------------
+
+    def cameras(self) -> shapes.Cameras:
+        """List the cameras and how each is, by name."""
+        return self._wire.ask(routes.cameras())
+
+    def camera(self, name: str) -> shapes.CameraDetail:
+        """Say all about one camera."""
+        return self._wire.ask(routes.camera(name))
+
+    def add_camera(self, name: str, url: str, **settings: object) -> shapes.CameraDetail:
+        """Add a camera. settings: as in `shapes.CameraSettings`, JSON."""
+        return self._wire.ask(routes.add_camera(name, url, settings))
+
+    def change_camera(self, name: str, **settings: object) -> shapes.CameraDetail:
+        """Change what is named of a camera, and nothing else."""
+        return self._wire.ask(routes.change_camera(name, settings))
+
+    def enable_camera(self, name: str) -> shapes.CameraDetail:
+        """Let a camera begin again."""
+        return self._wire.ask(routes.switch_camera(name, is_enabled=True))
+
+    def disable_camera(self, name: str) -> shapes.CameraDetail:
+        """Stop a camera until it is enabled."""
+        return self._wire.ask(routes.switch_camera(name, is_enabled=False))
+
+    def remove_camera(self, name: str) -> None:
+        """Forget a camera; its predictions stay."""
+        self._wire.ask(routes.remove_camera(name))
+
+    def devices(self) -> shapes.Devices:
+        """List the capture devices of the box."""
+        return self._wire.ask(routes.devices())
+
+    def push(self, camera: str, picture: bytes) -> shapes.Pushed:
+        """Give a frame to a push camera: JPEG, PNG or WebP, or JPEGs in a row."""
+        return self._wire.ask(routes.push(camera, picture))
+
+    def snapshot(self, camera: str, *, has_labels: bool = True, width: int | None = None) -> bytes:
+        """Show what a camera sees now, as JPEG. width: pixels, at most."""
+        return self._wire.ask(routes.snapshot(camera, has_labels, width))
+
     # -- models ------------------------------------------------------------------------------------
 
     def models(self) -> shapes.Models:

@@ -112,6 +112,10 @@ def _text(response: httpx.Response) -> str:
     return response.text
 
 
+def _content(response: httpx.Response) -> bytes:
+    return response.content
+
+
 def _nothing(_: httpx.Response) -> None:
     return None
 
@@ -125,6 +129,10 @@ _app_detail = _read_as(shapes.AppDetail)
 _app_log = _read_as(shapes.Log)
 _deployed = _read_as(shapes.Deployed)
 _answer = _read_as(shapes.Answer)
+_cameras = _read_as(shapes.Cameras)
+_camera = _read_as(shapes.CameraDetail)
+_devices = _read_as(shapes.Devices)
+_pushed = _read_as(shapes.Pushed)
 _models = _read_as(shapes.Models)
 _versions = _read_as(shapes.ModelVersions)
 _added = _read_as(shapes.Added)
@@ -205,6 +213,48 @@ def deploy(name: str, content: bytes) -> Call[shapes.Deployed]:
 
 def predict(app: str, picture: bytes) -> Call[shapes.Answer]:
     return Call("POST", _at("apps", app, "frames"), _answer, content=picture, is_work=True)
+
+
+# -- cameras ---------------------------------------------------------------------------------------
+
+
+def cameras() -> Call[shapes.Cameras]:
+    return Call("GET", _at("cameras"), _cameras)
+
+
+def camera(name: str) -> Call[shapes.CameraDetail]:
+    return Call("GET", _at("cameras", name), _camera)
+
+
+def add_camera(name: str, url: str, settings: Mapping[str, Any]) -> Call[shapes.CameraDetail]:
+    body = {"name": name, "url": url, **settings}
+    return Call("POST", _at("cameras"), _camera, json=body, is_work=True)
+
+
+def change_camera(name: str, settings: Mapping[str, Any]) -> Call[shapes.CameraDetail]:
+    return Call("PATCH", _at("cameras", name), _camera, json=settings, is_work=True)
+
+
+def switch_camera(name: str, *, is_enabled: bool) -> Call[shapes.CameraDetail]:
+    what = "enable" if is_enabled else "disable"
+    return Call("POST", _at("cameras", name, what), _camera, is_work=True)
+
+
+def remove_camera(name: str) -> Call[None]:
+    return Call("DELETE", _at("cameras", name), _nothing, is_work=True)
+
+
+def devices() -> Call[shapes.Devices]:
+    return Call("GET", _at("cameras", "discover"), _devices)
+
+
+def push(name: str, picture: bytes) -> Call[shapes.Pushed]:
+    return Call("POST", _at("cameras", name, "frames"), _pushed, content=picture, is_work=True)
+
+
+def snapshot(name: str, has_labels: bool, width: int | None) -> Call[bytes]:
+    asked = _given({"labels": int(has_labels), "width": width})
+    return Call("GET", _at("cameras", name, "snapshot.jpg"), _content, params=asked)
 
 
 # -- models ----------------------------------------------------------------------------------------
