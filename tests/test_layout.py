@@ -45,7 +45,7 @@ THREADS = {
     "appliance.planning", "appliance.isolation.worker",
     "appliance.api.rpc.server", "appliance.api.rpc.streams",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
-    "appliance.routing.pairs", "appliance.routing.router",
+    "appliance.routing.pairs", "appliance.routing.router", "appliance.cli.demo",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {
@@ -74,7 +74,12 @@ HOLDERS = {
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",
     },
-    "av": {"appliance.cameras.decoder", "appliance.cameras.scaling", "appliance.cameras.shots"},
+    "av": {
+        "appliance.cli.film",
+        "appliance.cameras.decoder",
+        "appliance.cameras.scaling",
+        "appliance.cameras.shots",
+    },
     "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
     "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},

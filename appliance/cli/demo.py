@@ -1,7 +1,8 @@
 """`appliance demo`: the main job on real pictures, as a user would do it.
 
 A box is started as a process of its own on an empty state folder, the built-in classifier is
-dropped into its inbox, the sample pictures are sent over its socket, and it is stopped again.
+dropped into its inbox, the sample pictures are sent over its socket, a film made of them is played
+as a camera, and it is stopped again.
 """
 
 import json
@@ -10,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,13 +21,18 @@ import typer
 from watchfiles import watch
 
 from appliance.cli.box import answer_table
+from appliance.cli.film import Film, make_film
 from appliance.cli.options import console
 from appliance.cli.serve import READY
-from appliance.client import Client
+from appliance.client import Client, Event, Lost
 from appliance.errors import Unavailable
-from appliance.settings import load_settings
+from appliance.settings import Settings, load_settings
 from appliance.shipped import classifier_folder, samples_folder
 
+FILM = Film()
+_CAMERA = "film"
+# Long enough to see all four pictures but for the end of the last.
+_WATCH_S = 7.0
 _DEPLOY_TIMEOUT_MS = 60_000
 _STOP_TIMEOUT_S = 30
 
@@ -37,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False,
 ) -> None:
-    """Start a box, drop the classifier, classify the sample pictures, stop."""
+    """Start a box, drop the classifier, classify pictures and a moving camera, stop."""
     # Under /tmp: a socket's path may have no more than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="appliance-demo-", dir="/tmp") as folder:
         settings = load_settings(state=Path(folder))
@@ -55,12 +62,17 @@ def demo(
                 answers = [(p, box.predict("classifier", p.read_bytes())) for p in pictures]
             console.print(answer_table(answers))
             console.print("   (the first frame loaded the model and measured how best to run it)")
-            console.print("4. the same by curl, while a box runs:")
-            _print_curl(settings.socket_path, pictures[0])
+            console.print(f"4. a camera: a film of them, {FILM.seconds:g} s long, again and again")
+            film = Path(folder) / "film.mp4"
+            make_film(film, pictures, FILM)
+            with Client(settings.socket_path) as box:
+                _watch_camera(box, film)
+            console.print("5. the same by hand, while a box runs:")
+            _print_commands(settings, pictures[0])
             if keep:
                 console.print("   the box runs on; Ctrl-C stops it")
                 _wait_for_interrupt(process)
-            console.print("5. stopping")
+            console.print("6. stopping")
     console.print("done")
 
 
@@ -118,11 +130,46 @@ def _wait_for_interrupt(process: subprocess.Popen[str]) -> None:
         console.print()
 
 
-def _print_curl(socket: Path, picture: Path) -> None:
-    base = f"curl --unix-socket {socket}"
+def _print_commands(settings: Settings, picture: Path) -> None:
+    base = f"curl --unix-socket {settings.socket_path}"
     for line in (
         f"{base} --data-binary @{picture} http://box/v1/apps/classifier/frames",
         f"{base} 'http://box/v1/predictions?label=espresso'",
-        f"{base} http://box/v1/apps",
+        f"{base} -o now.jpg http://box/v1/cameras/{_CAMERA}/snapshot.jpg",
+        f"appliance predictions --follow --camera {_CAMERA} --state {settings.state}",
     ):
         console.print(f"   {line}", soft_wrap=True)
+
+
+def _watch_camera(box: Client, film: Path) -> None:
+    """Play a film as a camera and print what is seen in it, whenever that changes."""
+    box.add_camera(_CAMERA, f"{film}?loop=1", apps=["classifier"])
+    with box.stream(camera=_CAMERA, after=0) as stream:
+        end = threading.Timer(_WATCH_S, stream.close)
+        end.name = "demo-end"
+        end.start()
+        try:
+            _print_changes(stream)
+        finally:
+            end.cancel()
+            end.join()
+    camera = box.camera(_CAMERA)
+    (route,) = camera.routes
+    if not route.inferred:
+        raise Unavailable(f"the camera gave no prediction: it is {camera.state} {camera.reason}")
+    console.print(
+        f"   {route.inferred} frames predicted in {_WATCH_S:g} s, {route.skipped} skipped, "
+        f"capture to prediction {route.p50_ms:.0f} ms (median)"
+    )
+
+
+def _print_changes(events: Iterable[Event]) -> None:
+    """Print a line for each label that stays for more than a frame."""
+    last = shown = ""
+    for event in events:
+        if isinstance(event, Lost) or event.label is None:
+            continue
+        if event.label == last != shown:
+            shown = last
+            console.print(f"   frame {event.sequence:>4}  {event.label} {event.score or 0:.2f}")
+        last = event.label
