@@ -59,8 +59,20 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Under 3 minutes: fewer rounds, wider errors.")
     ] = False,
+    only_cameras: Annotated[
+        bool, typer.Option("--cameras", help="The same as the name cameras.")
+    ] = False,
+    soak: Annotated[
+        float | None, typer.Option(help="Only cameras, for so many minutes; a line for each.")
+    ] = None,
 ) -> None:
     """Measure the box against the direct call; exit status 1 if a target is missed."""
+    if soak is not None:
+        for line in cameras.soak(soak):
+            typer.echo(line)
+        return
+    if only_cameras:
+        names = [*(names or ()), "cameras"]
     unknown = set(names or ()) - set(MEASUREMENTS)
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: wanted any of {', '.join(MEASUREMENTS)}")
