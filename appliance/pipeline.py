@@ -66,7 +66,8 @@ class Pipeline:
                 answer = app.runner.run(frame, cancellation)
             except ApplianceError as exc:
                 app.count_failure(exc)
-                log.info("frame failed app=%s version=%s reason=%s", app.name, app.version, exc)
+                # A camera would fill the log; it is counted, and who asked is told.
+                log.debug("frame failed app=%s version=%s reason=%s", app.name, app.version, exc)
                 raise
             now = self._clock()
             predictions = tuple(

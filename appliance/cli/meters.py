@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from appliance.api.shapes import App, Counts, Graph, Health
+from appliance.api.shapes import App, Camera, Counts, Graph, Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Poll:
     apps: tuple[App, ...]
     graphs: tuple[Graph, ...]
     pending: dict[str, int]
+    cameras: tuple[Camera, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,9 @@ def poll_of(box: Client) -> Poll:
         if sample.name == _PENDING
     }
     return Poll(
-        time.monotonic(), box.health(), tuple(box.apps()), tuple(box.models().graphs), pending
-    )
+        time.monotonic(), box.health(), tuple(box.apps()), tuple(box.models().graphs), pending,
+        box.cameras().cameras,
+    )  # fmt: skip
 
 
 def view_of(new: Poll, old: Poll | None) -> RenderableType:
@@ -83,7 +84,7 @@ def view_of(new: Poll, old: Poll | None) -> RenderableType:
 
 def tables_of(new: Poll, old: Poll | None) -> list[RenderableType]:
     """Make the tables: one for each kind of thing that the box has."""
-    return [_apps(new, old), _graphs(new, old)]
+    return [*([_cameras(new)] if new.cameras else []), _apps(new, old), _graphs(new, old)]
 
 
 def head(poll: Poll) -> str:
@@ -95,6 +96,16 @@ def head(poll: Poll) -> str:
     )
     queued = [f", {count} queued for {device}" for device, count in poll.pending.items() if count]
     return f"appliance {health.version}, up {up}{memory}" + "".join(queued or [", nothing queued"])
+
+
+def _cameras(new: Poll) -> RenderableType:
+    table = _table("camera", "state", "frames", "frames/s", "dropped", "s ago", "opened again")
+    for camera in new.cameras:
+        table.add_row(
+            camera.name, camera.state, str(camera.frames), _figure(camera.fps),
+            str(sum(camera.dropped.values())), _figure(camera.age_s), str(camera.reconnects),
+        )  # fmt: skip
+    return table
 
 
 def _apps(new: Poll, old: Poll | None) -> RenderableType:

@@ -1,6 +1,7 @@
 """One camera shown to one app: a thread that takes the newest frame whenever it is free."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # Between two looks at whether the pair has ended, while its camera sends nothing.
 _LOOK_S = 0.2
+# Between two lines in the log about an app that fails on a camera's frames.
+_TELL_S = 60.0
 # For the router to hear that the app has gone, before another frame is shown in vain.
 _GONE_S = 0.05
 
@@ -100,6 +103,7 @@ class Pair:
         self._lock = threading.Lock()
         self._counts = _Counts()
         self._seen: Seen | None = None
+        self._told_s = -math.inf
         self._thread = threading.Thread(
             target=self._run, name=f"route-{camera.config.name}-{feed.app}", daemon=True
         )
@@ -190,6 +194,13 @@ class Pair:
             return
         reason = error.reason if isinstance(error, GuestFailed) else error.code
         self._count(str(reason), str(error))
+        now = time.monotonic()
+        if now - self._told_s > _TELL_S:
+            self._told_s = now
+            log.warning(
+                "frames fail camera=%s app=%s so_far=%d reason=%s",
+                self.camera.config.name, self.feed.app, sum(self._counts.failed.values()), error,
+            )  # fmt: skip
 
     def _count(self, reason: str, sentence: str) -> None:
         with self._lock:

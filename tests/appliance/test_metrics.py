@@ -2,7 +2,9 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from appliance.camerametrics import AppFrames, CameraCounts
 from appliance.lanestats import GraphStatistics, LaneStatistics
+from appliance.latencies import BOUNDS_S, Latencies
 from appliance.metrics import AppCounts, Snapshot, render
 from wasi_nn.backend import Device
 from wasi_nn.registry import RegistryStatistics
@@ -49,3 +51,30 @@ def test_app_frames_are_counted_by_outcome() -> None:
 
     assert actual["edge_app_frames_total", ("cat", "answered")] == 3
     assert actual["edge_app_frames_total", ("cat", "deadline")] == 1
+
+
+def test_cameras_are_shown_with_their_frames_and_latencies() -> None:
+    """Frames by outcome, the state as one of all, and a histogram that sums up."""
+    latency = Latencies((1, 2, *(0,) * (len(BOUNDS_S) - 1)), 0.02)
+    camera = CameraCounts(
+        name="door", state="live", states=("live", "failed"), captured=9,
+        dropped={"oldest": 2}, reconnects=3, restarts=1, last_frame_age_s=0.5,
+        apps=(AppFrames("cat", {"inferred": 3, "skipped": 4}, latency),),
+    )  # fmt: skip
+    silent = CameraCounts("gate", "failed", ("live", "failed"), 0, {}, 0, 0, None, ())
+    actual = shown(Snapshot({}, (), RegistryStatistics(0, 0, 0, ()), (), (camera, silent)))
+
+    assert actual["edge_camera_frames_total", ("door", "captured")] == 9
+    assert actual["edge_camera_frames_total", ("door", "dropped_oldest")] == 2
+    assert actual["edge_camera_app_frames_total", ("cat", "door", "skipped")] == 4
+    assert actual["edge_camera_reconnects_total", ("door",)] == 3
+    assert actual["edge_camera_restarts_total", ("door",)] == 1
+    assert actual["edge_camera_last_frame_age_seconds", ("door",)] == 0.5
+    assert ("edge_camera_last_frame_age_seconds", ("gate",)) not in actual
+    assert (actual["edge_camera_state", ("door", "live")],
+            actual["edge_camera_state", ("door", "failed")],
+            actual["edge_camera_state", ("gate", "failed")]) == (1, 0, 1)  # fmt: skip
+    name = "edge_frame_to_prediction_seconds"
+    assert actual[f"{name}_count", ("cat", "door")] == 3
+    assert actual[f"{name}_sum", ("cat", "door")] == 0.02
+    assert actual[f"{name}_bucket", ("cat", "door", "0.005")] == 1

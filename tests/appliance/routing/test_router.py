@@ -204,6 +204,21 @@ def test_a_feed_has_its_own_region(line: RoutingLine) -> None:
     assert (Region(**region), None) == (seen["cat"].region, seen["dog"].region)
 
 
+def test_an_app_that_always_fails_does_not_fill_the_log(
+    line: RoutingLine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A camera would write thirty lines a second; one a minute says it."""
+    line.add("door")
+    line.deploy("cat", guests.trapping())
+    assert [("door", "cat")] == line.pairs()
+    for count in (1, 2, 3):
+        line.push("door")
+        line.pipeline.wait_for(count)
+    line.finish()
+
+    assert 1 == sum("frames fail camera=door app=cat" in text for text in caplog.messages)
+
+
 def test_failures_are_counted_by_reason_and_the_route_goes_on(line: RoutingLine) -> None:
     """One frame that traps is not the last."""
     line.add("door")
