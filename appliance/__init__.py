@@ -6,7 +6,8 @@ guest ABIs are next door in `wasi_nn`. Imports go down only:
     L0  errors settings logs records files shipped scratch
     L1  batching lanestats stacking calls (what runs together)   manifests preprocess pictures
         bundles   metrics (snapshots as text)
-    L2  scheduler lanes   planning plans (how a graph is best run)   models   guests/   store
+    L2  scheduler lanes   planning plans (how a graph is best run)   models   guests/   store/
+        feed (predictions as they come)
     L3  apps pipeline (frame -> prediction)   deploy inbox
     L4  api/   client
     L5  app (builds, wires, starts, stops in reverse)

@@ -17,23 +17,30 @@ from typing import Self
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.feed import Feed
 from appliance.files import make_dirs
 from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
 from appliance.inbox import Inbox
+from appliance.inference import Inference, InferenceParts
+from appliance.isolation import IsolatingLoader
+from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
+from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.scratch import Scratch
-from appliance.settings import Settings
+from appliance.settings import Isolation, Settings
+from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads, UploadLimits
 from wasi_nn.backend import Device
 from wasi_nn.backends import all_backends
-from wasi_nn.registry import Registry
+from wasi_nn.registry import Loader, Registry
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +58,8 @@ class Box:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self.readiness = Readiness()
+        self.log_ring = LogRing()
         self.models = ModelRepository((settings.models, models_folder()))
         threads = settings.threads or os.cpu_count() or 1
         # A GPU or NPU runs one thing at a time; its driver has threads of its own.
@@ -58,11 +67,21 @@ class Box:
         bench = Bench(threads, self._alone)
         self.plans = PlanBook(settings.cache_plans, threads, bench, settings.scheduler)
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
-        self.registry = Registry(all_backends(), self.models, self.plans)
+        backends, loader = all_backends(), self._loader()
+        self.registry = Registry(backends, self.models, loader)
+        self.uploads = ModelUploads(
+            self.models, backends, loader, self.scheduler,
+            UploadLimits(settings.max_model_bytes, settings.max_pixels),
+        )  # fmt: skip
         self.engine = GuestEngine()
-        self.store = PredictionStore(settings.predictions_db)
+        self.feed = Feed(max_subscribers=settings.max_streams)
+        self.readiness.on_stopping(self.feed.close)
+        self.store = PredictionStore(
+            settings.predictions_db, max_bytes=settings.predictions_max_bytes,
+            on_stored=self.feed.publish,
+        )  # fmt: skip
         self.apps = AppTable()
-        self.pipeline = Pipeline(self.apps, self.store)
+        self.pipeline = Pipeline(self.apps, self.store, self.feed)
         self._scratch = Scratch(settings.state)
         self.deployer = Deployer(
             settings.apps,
@@ -75,10 +94,30 @@ class Box:
             scratch=self._scratch.folder,
             instances=threads,
         )  # fmt: skip
+        self.inference = Inference(
+            InferenceParts(
+                self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
+                self.deployer.standings,
+                SharedRegions(is_enabled=settings.shared_memory),
+                settings.max_pixels,
+                settings.limits.tensor_bytes,
+                settings.allow_device_fallback,
+            )
+        )  # fmt: skip
         self._inbox = Inbox(settings.inbox, self.deployer)
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
+
+    def _loader(self) -> Loader:
+        """Choose who loads models: as planned, and not in this process where they may crash it."""
+        match self.settings.isolation:
+            case Isolation.NONE:
+                return self.plans
+            case Isolation.ALL:
+                return IsolatingLoader(self.plans, lambda name: False)
+            case Isolation.FOREIGN:
+                return IsolatingLoader(self.plans, self.models.is_shipped)
 
     def start(self) -> None:
         """Bring the box up: history, then what was deployed, then the inbox.
@@ -86,7 +125,10 @@ class Box:
         Raises: Unavailable if the state folder cannot be used.
         """
         with contextlib.ExitStack() as starting:
+            self.log_ring.open()
+            starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
+            self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)
             self.store.open()
@@ -95,6 +137,7 @@ class Box:
             # Stopped after the guests: a guest's deadline counts on the ticks.
             starting.callback(self.engine.stop)
             starting.callback(self.apps.close)
+            starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
             self.deployer.restore()
@@ -105,10 +148,12 @@ class Box:
             self._inbox.start()
             starting.callback(self._inbox.stop)
             self._started = starting.pop_all()
+        self.readiness.begin()
         log.info("box started state=%s apps=%d", self.settings.state, len(self.apps.names()))
 
     def stop(self) -> None:
         """Stop in reverse; what is under way is finished."""
+        self.readiness.stop()
         self._started.close()
         log.info("box stopped")
 

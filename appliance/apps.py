@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.errors import ApplianceError, GuestFailed, NotFound
+from appliance.errors import ApplianceError, Conflict, GuestFailed, NotFound
 from appliance.guests.command import CommandRunner
 from appliance.guests.program import Program
 from appliance.guests.reactor import ReactorRunner
 from appliance.guests.runner import Runner
 from appliance.manifests import Mode
+from appliance.pace import LastMinute
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class AppStatistics:
 
     failures: by reason.   guest_s: time spent in the guest, all frames together.
     last_error: the last failure's sentence, "" if there was none.
+    frames_last_minute: those of the last 60 seconds.
     """
 
     frames: int
@@ -32,6 +34,7 @@ class AppStatistics:
     failures: dict[str, int]
     guest_s: float
     last_error: str
+    frames_last_minute: int = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class LiveApp:
     _guest_s: float = 0.0
     _failures: dict[str, int] = field(default_factory=dict)
     _last_error: str = ""
+    _pace: LastMinute = field(default_factory=LastMinute)
 
     @property
     def name(self) -> str:
@@ -62,6 +66,7 @@ class LiveApp:
         """Count a frame that was answered."""
         with self._lock:
             self._frames += 1
+            self._pace.note(time.monotonic())
             self._predictions += predictions
             self._guest_s += guest_s
 
@@ -70,6 +75,7 @@ class LiveApp:
         reason = error.reason if isinstance(error, GuestFailed) else error.code
         with self._lock:
             self._frames += 1
+            self._pace.note(time.monotonic())
             self._failures[str(reason)] = self._failures.get(str(reason), 0) + 1
             self._last_error = str(error)
 
@@ -78,7 +84,7 @@ class LiveApp:
         with self._lock:
             return AppStatistics(
                 self._frames, self._predictions, dict(self._failures), self._guest_s,
-                self._last_error,
+                self._last_error, self._pace.total(time.monotonic()),
             )  # fmt: skip
 
     def acquire(self) -> None:
@@ -115,23 +121,35 @@ class AppTable:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._apps: dict[str, LiveApp] = {}
+        self._disabled: set[str] = set()
 
     def names(self) -> tuple[str, ...]:
         """Names of all live apps, sorted."""
         with self._lock:
             return tuple(sorted(self._apps))
 
+    def disabled(self) -> frozenset[str]:
+        """Names of the apps that the operator switched off."""
+        with self._lock:
+            return frozenset(self._disabled)
+
     @contextmanager
     def using(self, name: str) -> Iterator[LiveApp]:
         """Take the version that is live now, and keep it open inside the block.
 
-        Raises: NotFound naming the apps there are.
+        Raises: NotFound naming the apps there are; Conflict if the app is disabled.
         """
         with self._lock:
             app = self._apps.get(name)
+            is_disabled = name in self._disabled
             if app is not None:
                 # Under the table's lock: between finding and using, nobody may retire it.
                 app.acquire()
+        if app is None and is_disabled:
+            raise Conflict(
+                f"app {name}: disabled, it answers no frames; enable it with "
+                f"POST /v1/apps/{name}/enable or `appliance enable {name}`"
+            )
         if app is None:
             known = ", ".join(self.names()) or "none is deployed"
             raise NotFound(f"app {name}: not found; apps on this box: {known}")
@@ -145,6 +163,23 @@ class AppTable:
         with self._lock:
             old = self._apps.get(app.name)
             self._apps[app.name] = app
+            self._disabled.discard(app.name)
+        if old is not None:
+            old.retire()
+
+    def disable(self, name: str) -> None:
+        """Let nobody answer for a name, and say so to whoever asks; what was live is drained."""
+        with self._lock:
+            old = self._apps.pop(name, None)
+            self._disabled.add(name)
+        if old is not None:
+            old.retire()
+
+    def remove(self, name: str) -> None:
+        """Forget a name; what was live is drained."""
+        with self._lock:
+            old = self._apps.pop(name, None)
+            self._disabled.discard(name)
         if old is not None:
             old.retire()
 

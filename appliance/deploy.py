@@ -1,14 +1,15 @@
-"""Putting a guest on the box: check, compile, warm up, then switch.
-
-    apps/<name>/<version>/app.wasm, app.toml     one folder a version, named by its content
-    apps/<name>/current                          the version that answers
+"""What answers for each app, and every change of it: deploy, roll back, switch off, delete.
 
 Guarantees:
 1. Until the new version has been instantiated the old one answers, and a failure leaves it so.
-2. The version's folder is complete before `current` names it: a power cut at any moment leaves
+2. The version's folder is complete before the pointer names it: a power cut at any moment leaves
    the old or the new version.
 3. Nothing half-written remains: a refused guest leaves no file, an interrupted one leaves a
    temporary that the next start sweeps.
+4. One change at a time. A frame under way is finished by the version that began it.
+
+A rollback is a deploy of a version that is on disk, with the same checks. Whatever was deployed
+or rolled back to answers, also if the app was disabled before. How it lies on disk: `versions`.
 """
 
 import logging
@@ -19,44 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.apps import AppTable, make_live
-from appliance.bundles import MAX_WASM_BYTES, Bundle
-from appliance.errors import ApplianceError, BadGuest, BadManifest, NotFound
-from appliance.files import (
-    make_dirs,
-    publish,
-    read_bounded,
-    read_pointer,
-    remove_tree,
-    replace_pointer,
-    sweep_temporaries,
-    temporary_beside,
-    write_atomic,
-)
+from appliance.bundles import Bundle
+from appliance.errors import ApplianceError, BadManifest, Conflict, NotFound
 from appliance.guests.aot import AotCache
 from appliance.guests.program import Host, make_program
-from appliance.manifests import APP_MANIFEST, MAX_MANIFEST_BYTES, AppManifest, parse_app_manifest
+from appliance.manifests import APP_MANIFEST, AppManifest, parse_app_manifest
+from appliance.standings import AppState, Failure, FailureBook, Standing
+from appliance.versions import CURRENT, AppShelf, StoredVersion
 
 log = logging.getLogger(__name__)
 
-GUEST_FILE = "app.wasm"
-CURRENT = "current"
 # The one that answers and two to go back to; chosen, not measured.
 KEPT_VERSIONS = 3
-# Names are the client's to invent; the oldest failure is forgotten.
-KEPT_FAILURES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The last deploy of a name that failed.
-
-    at: Unix seconds.
-    """
-
-    name: str
-    version: str
-    reason: str
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +47,7 @@ class Deployed:
 
 
 class Deployer:
-    """Deploys apps, one at a time.
+    """Changes apps, one at a time.
 
     scratch: where command guests find their frames.   instances: warm ones of a reactor, at most.
     """
@@ -81,7 +56,7 @@ class Deployer:
         self, folder: Path, host: Host, cache: AotCache, table: AppTable, *, scratch: Path,
         instances: int, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        self._folder = folder
+        self._shelf = AppShelf(folder, lambda: int(clock() * 1e9))
         self._host = host
         self._cache = cache
         self._table = table
@@ -89,12 +64,51 @@ class Deployer:
         self._instances = instances
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures: dict[str, Failure] = {}
+        self._failures = FailureBook()
         self._live: dict[str, str] = {}
 
+    # -- what is there ---------------------------------------------------------------------------
+
     def failures(self) -> tuple[Failure, ...]:
-        """The last failure of each name that has not been deployed well since."""
-        return tuple(self._failures.values())
+        """The last failure of each name that has not been changed well since."""
+        return self._failures.all()
+
+    def standings(self) -> tuple[Standing, ...]:
+        """Say where every app stands, by name."""
+        failed = (failure.name for failure in self._failures.all())
+        names = {*self._live, *self._table.disabled(), *failed}
+        return tuple(self._standing(name) for name in sorted(names))
+
+    def standing(self, name: str) -> Standing:
+        """Say where an app stands. Raises: NotFound naming the apps there are."""
+        known = {standing.name: standing for standing in self.standings()}
+        if name not in known:
+            there = ", ".join(known) or "none is deployed"
+            raise NotFound(f"app {name[:80]}: not found; apps on this box: {there}")
+        return known[name]
+
+    def _standing(self, name: str) -> Standing:
+        failure = self._failures.get(name)
+        live = self._live.get(name)
+        if live is not None:
+            return Standing(name, AppState.LIVE, live, failure)
+        if name in self._table.disabled():
+            return Standing(name, AppState.DISABLED, self._shelf.current(name) or "", failure)
+        version = self._shelf.current(name) or (failure.version if failure is not None else "")
+        return Standing(name, AppState.FAILED, version, failure)
+
+    def versions(self, name: str) -> tuple[StoredVersion, ...]:
+        """List an app's versions on disk, the one put in front last comes first."""
+        return self._shelf.versions(name)
+
+    def manifest(self, name: str) -> AppManifest:
+        """Read the manifest of the current version from disk.
+
+        Raises: NotFound if there is no version; what reading and parsing raise.
+        """
+        return self._read(name, self._shelf.current(name))[1]
+
+    # -- changes ---------------------------------------------------------------------------------
 
     def deploy(self, bundle: Bundle, name: str, *, is_name_binding: bool = False) -> Deployed:
         """Make a guest answer.
@@ -114,26 +128,123 @@ class Deployer:
                 name = manifest.name
                 deployed = self._deploy(bundle, manifest)
             except ApplianceError as exc:
-                self._note_failure(name, bundle.version, exc)
+                self._failures.note(name, bundle.version, exc, at=self._clock())
                 log.warning("deploy failed app=%s version=%s reason=%s", name, bundle.version, exc)
                 raise
-            self._failures.pop(name, None)
+            self._failures.forget(name)
         return deployed
 
-    def _note_failure(self, name: str, version: str, error: ApplianceError) -> None:
-        self._failures.pop(name, None)
-        self._failures[name] = Failure(name, version, str(error), self._clock())
-        if len(self._failures) > KEPT_FAILURES:
-            del self._failures[next(iter(self._failures))]
+    def rollback(self, name: str, version: str | None = None) -> Deployed:
+        """Make a version answer that is on disk.
+
+        version: None for the one that was in front before the current one; twice is there and
+        back again.
+        Raises: NotFound for an unknown app or version, Conflict if there is none to go back to;
+        else as `deploy`, and whatever was live still is.
+        """
+        with self._lock:
+            standing = self.standing(name)
+            chosen = self._choose(standing, version)
+            if standing.state is AppState.LIVE and standing.version == chosen:
+                return Deployed(name, chosen, is_new=False)
+            self._revive(name, chosen, "rollback")
+        log.info("rolled back app=%s version=%s", name, chosen)
+        return Deployed(name, chosen, is_new=True)
+
+    def enable(self, name: str) -> Deployed:
+        """Make an app answer that is disabled, or did not come up at the start.
+
+        Raises: NotFound for an unknown app, Conflict if it has no current version; else as
+        `deploy`, and it stays as it is.
+        """
+        with self._lock:
+            standing = self.standing(name)
+            if standing.state is AppState.LIVE:
+                return Deployed(name, standing.version, is_new=False)
+            current = self._shelf.current(name)
+            if current is None:
+                raise Conflict(f"app {name}: no version of it was ever live; deploy it again")
+            self._revive(name, current, "enable")
+        log.info("enabled app=%s version=%s", name, current)
+        return Deployed(name, current, is_new=True)
+
+    def disable(self, name: str) -> None:
+        """Let an app answer no frames, restarts included, until it is enabled or deployed.
+
+        Raises: NotFound for an unknown app, Conflict if it never was live, Unavailable.
+        """
+        with self._lock:
+            self.standing(name)
+            if name not in self._shelf.names():
+                raise Conflict(f"app {name}: no version of it was ever live; delete or deploy it")
+            # The disk first: what it refuses must not come back at the next start.
+            self._shelf.disable(name)
+            self._table.disable(name)
+            self._live.pop(name, None)
+        log.info("disabled app=%s", name)
+
+    def delete(self, name: str) -> None:
+        """Forget an app: its versions, and what failed. Its predictions stay in the history.
+
+        Raises: NotFound for an unknown app; Unavailable if the disk refuses, and it stays live.
+        """
+        with self._lock:
+            self.standing(name)
+            # The disk first: what it refuses must not come back at the next start.
+            self._shelf.remove(name)
+            self._table.remove(name)
+            self._live.pop(name, None)
+            self._failures.forget(name)
+        log.info("deleted app=%s", name)
+
+    # -- how -------------------------------------------------------------------------------------
+
+    def _choose(self, standing: Standing, version: str | None) -> str:
+        """Find the version to go back to."""
+        kept = [stored.version for stored in self._shelf.versions(standing.name)]
+        if version is None:
+            before = [name for name in kept if name != self._shelf.current(standing.name)]
+            if not before:
+                raise Conflict(
+                    f"app {standing.name}: no version to go back to; the box keeps the last "
+                    f"{KEPT_VERSIONS} that answered"
+                )
+            return before[0]
+        if version not in kept:
+            raise NotFound(
+                f"app {standing.name}: version {version[:80]} not found; versions on this box: "
+                f"{', '.join(kept) or 'none'}"
+            )
+        return version
+
+    def _revive(self, name: str, version: str, what: str) -> None:
+        """Make a version on disk answer, noting a failure."""
+        try:
+            bundle, manifest = self._read(name, version)
+            self._bring_up(bundle, manifest, lambda: self._put_in_front(name, version))
+        except ApplianceError as exc:
+            self._failures.note(name, version, exc, at=self._clock())
+            log.warning("%s failed app=%s version=%s reason=%s", what, name, version, exc)
+            raise
+        self._failures.forget(name)
 
     def _deploy(self, bundle: Bundle, manifest: AppManifest) -> Deployed:
         name, version = manifest.name, bundle.version
         if self._live.get(name) == version:
             return Deployed(name, version, is_new=False)
-        self._bring_up(bundle, manifest, before_switch=lambda: self._write(bundle, name))
+
+        def write() -> None:
+            self._shelf.write(name, bundle)
+            self._put_in_front(name, version)
+
+        self._bring_up(bundle, manifest, before_switch=write)
         log.info("deployed app=%s version=%s", name, version)
-        self._remove_old(name)
+        self._shelf.trim(name, kept=KEPT_VERSIONS)
         return Deployed(name, version, is_new=True)
+
+    def _put_in_front(self, name: str, version: str) -> None:
+        self._shelf.put_in_front(name, version)
+        self._shelf.enable(name)
 
     def _bring_up(
         self, bundle: Bundle, manifest: AppManifest, before_switch: Callable[[], None]
@@ -152,73 +263,25 @@ class Deployer:
         self._table.switch(live)
         self._live[manifest.name] = bundle.version
 
-    def _write(self, bundle: Bundle, name: str) -> None:
-        """Put the version on disk, then the pointer."""
-        home = self._folder / name
-        make_dirs(home)
-        target = home / bundle.version
-        if not _holds(target, bundle):
-            remove_tree(target)
-            unfinished = temporary_beside(target)
-            try:
-                make_dirs(unfinished)
-                write_atomic(unfinished / GUEST_FILE, bundle.wasm)
-                if bundle.manifest is not None:
-                    write_atomic(unfinished / APP_MANIFEST, bundle.manifest)
-                publish(unfinished, target)
-            except BaseException:
-                remove_tree(unfinished)
-                raise
-        replace_pointer(home / CURRENT, bundle.version)
-
-    def _remove_old(self, name: str) -> None:
-        """Keep the newest versions; a failure here costs disk space, nothing else."""
-        try:
-            versions = sorted(
-                (p for p in (self._folder / name).iterdir() if p.is_dir()),
-                key=lambda p: p.stat().st_mtime_ns,
-                reverse=True,
-            )
-            for folder in versions[KEPT_VERSIONS:]:
-                if folder.name != self._live.get(name):
-                    remove_tree(folder)
-        except (OSError, ApplianceError) as exc:
-            log.warning("old versions not removed app=%s reason=%s", name, exc)
+    def _read(self, name: str, version: str | None) -> tuple[Bundle, AppManifest]:
+        if version is None:
+            raise NotFound(f"{CURRENT}: names no version; deploy the app again")
+        bundle = self._shelf.read(name, version)
+        return bundle, parse_app_manifest(bundle.manifest or b"", default_name=name)
 
     # -- start -----------------------------------------------------------------------------------
 
     def restore(self) -> None:
         """Bring up what was live before the box stopped; a broken app is reported and skipped."""
-        make_dirs(self._folder)
-        sweep_temporaries(self._folder)
-        for home in sorted(p for p in self._folder.iterdir() if p.is_dir()):
-            sweep_temporaries(home)
-            version = read_pointer(home / CURRENT)
+        self._shelf.open()
+        for name in self._shelf.names():
+            if self._shelf.is_disabled(name):
+                self._table.disable(name)
+                continue
+            version = self._shelf.current(name)
             try:
-                if version is None:
-                    raise NotFound(f"{CURRENT}: names no version; deploy the app again")
-                bundle = _read_version(home / version)
-                if bundle.version != version:
-                    raise BadGuest(f"version {version}: damaged on disk; deploy the app again")
-                manifest = parse_app_manifest(bundle.manifest or b"", default_name=home.name)
+                bundle, manifest = self._read(name, version)
                 self._bring_up(bundle, manifest, before_switch=lambda: None)
             except ApplianceError as exc:
-                self._note_failure(home.name, version or "", exc)
-                log.error("app not restored app=%s version=%s reason=%s", home.name, version, exc)
-
-
-def _holds(folder: Path, bundle: Bundle) -> bool:
-    """Tell whether a version is on disk, whole."""
-    try:
-        return _read_version(folder) == bundle
-    except ApplianceError:
-        return False
-
-
-def _read_version(folder: Path) -> Bundle:
-    wasm = read_bounded(folder / GUEST_FILE, max_bytes=MAX_WASM_BYTES)
-    try:
-        manifest = read_bounded(folder / APP_MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
-    except NotFound:
-        return Bundle(wasm)
-    return Bundle(wasm, manifest)
+                self._failures.note(name, version or "", exc, at=self._clock())
+                log.error("app not restored app=%s version=%s reason=%s", name, version, exc)

@@ -5,10 +5,14 @@
      |- BadPicture     400 bad_picture    the bytes are no picture we read, or a damaged or huge one
      |- BadManifest    400 bad_manifest   app.toml or model.toml says something we refuse
      |- BadGuest       422 bad_guest      no wasm, truncated, an unknown import, does not compile
+     |- BadModel       422 bad_model      no weights that load, or they are not what model.toml says
      |- NotFound       404 not_found      no app, model, camera or file of that name
+     |- NotAcceptable  406 not_acceptable no form of the answer that the client accepts
      |- Conflict       409 conflict       it exists already, or another change is under way
      |- TooBig         413 too_big        the body or the file is over its limit
+     |- Unsupported    501 unsupported    part of a protocol that this box does not offer
      |- GuestFailed    502 guest_failed   the guest was reached and gave no usable answer
+     |- ModelFailed    502 model_failed   the model was run and gave no usable answer
      |- Unavailable    503 unavailable    the box cannot do it now; the same call may work later
      |- BadSettings    500 bad_settings   the operator's settings; the box does not start
      `- Internal       500 internal       our own broken promise
@@ -57,11 +61,25 @@ class BadGuest(ApplianceError):
     code = "bad_guest"
 
 
+class BadModel(ApplianceError):
+    """The model cannot be used: it does not load, or is not what its manifest says."""
+
+    status = 422
+    code = "bad_model"
+
+
 class NotFound(ApplianceError):
     """Nothing of that name is here."""
 
     status = 404
     code = "not_found"
+
+
+class NotAcceptable(ApplianceError):
+    """The answer has no form that the client accepts."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class Conflict(ApplianceError):
@@ -76,6 +94,13 @@ class TooBig(ApplianceError):
 
     status = 413
     code = "too_big"
+
+
+class Unsupported(ApplianceError):
+    """A known part of a protocol is not offered here, or switched off."""
+
+    status = 501
+    code = "unsupported"
 
 
 class FailureReason(StrEnum):
@@ -101,6 +126,13 @@ class GuestFailed(ApplianceError):
     def __init__(self, message: str, *, reason: FailureReason) -> None:
         super().__init__(message)
         self.reason = FailureReason(reason)
+
+
+class ModelFailed(ApplianceError):
+    """The model ran and failed on this input; like a guest it is somebody else's."""
+
+    status = 502
+    code = "model_failed"
 
 
 class Unavailable(ApplianceError):

@@ -13,6 +13,7 @@ Reading refuses what is not a regular file: a FIFO dropped into the inbox must n
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -20,8 +21,11 @@ import stat
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from appliance.errors import BadRequest, Conflict, NotFound, TooBig, Unavailable
+
+log = logging.getLogger(__name__)
 
 TEMPORARY_PREFIX = ".tmp-"
 # A full or failing disk is somebody's to repair; chosen, not measured.
@@ -30,7 +34,8 @@ _POINTER_BYTES = 256
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses inside the block into Unavailable, which names the file."""
     try:
         yield
     except OSError as exc:
@@ -61,7 +66,7 @@ def write_atomic(path: Path, content: bytes | memoryview, *, mode: int = 0o640) 
     Raises: Unavailable if the disk refuses; the old content is still there.
     """
     temporary = temporary_beside(path)
-    with _writing(path):
+    with writing(path):
         try:
             descriptor = os.open(
                 temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
@@ -109,7 +114,7 @@ def make_dirs(folder: Path, *, mode: int = 0o750) -> None:
         missing.append(folder)
         folder = folder.parent
     for path in reversed(missing):
-        with _writing(path):
+        with writing(path):
             path.mkdir(mode=mode, exist_ok=True)
             sync_folder(path.parent)
 
@@ -122,7 +127,7 @@ def publish(temporary: Path, destination: Path) -> None:
     """
     if destination.exists():
         raise Conflict(f"{destination.name}: exists already; remove it or use another name")
-    with _writing(destination):
+    with writing(destination):
         for parent, _, names in os.walk(temporary):
             for name in names:
                 _sync_file(Path(parent, name))
@@ -153,7 +158,7 @@ def remove_tree(path: Path) -> bool:
     Returns: whether there was anything.
     """
     temporary = temporary_beside(path)
-    with _writing(path):
+    with writing(path):
         try:
             path.rename(temporary)
         except FileNotFoundError:
@@ -161,6 +166,33 @@ def remove_tree(path: Path) -> bool:
         sync_folder(path.parent)
         _delete(temporary)
     return True
+
+
+def free_name(path: Path) -> bool:
+    """Remove a file or folder as far as anybody who looks is concerned.
+
+    What cannot be deleted once its name is free is a temporary for the next start to sweep.
+    Returns: whether there was anything.   Raises: Unavailable if all of it is still there.
+    """
+    try:
+        return remove_tree(path)
+    except Unavailable as exc:
+        if path.exists():
+            raise
+        log.warning("removed, its files at the next start name=%s reason=%s", path.name, exc)
+        return True
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Make a file that is not there yet, for writing; its folder is made, too.
+
+    Nothing of it is safe on disk before it is published. Write within `writing`.
+    Raises: Unavailable if the disk refuses, or there is such a file.
+    """
+    make_dirs(path.parent)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with writing(path):
+        return os.fdopen(os.open(path, flags, 0o640), "wb")
 
 
 def _delete(path: Path) -> None:
@@ -179,7 +211,7 @@ def sweep_temporaries(folder: Path) -> int:
         return 0
     left = [p for p in folder.iterdir() if p.name.startswith(TEMPORARY_PREFIX)]
     for path in left:
-        with _writing(path):
+        with writing(path):
             _delete(path)
     return len(left)
 

@@ -3,6 +3,7 @@
 An event is a lower-case phrase followed by key=value pairs: "batch done model=ssd rows=4".
 Guarantee: one record is one line of text (tracebacks follow it) or one JSON object, and nothing
 a guest or a client sends can forge a line or drive the terminal: control characters are escaped.
+What looks like a password in a URL, or a token, is masked.
 """
 
 import json
@@ -23,8 +24,45 @@ class LogStyle(Enum):
     JSON = "json"
 
 
+class LogLevel(Enum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def number(self) -> int:
+        """Give it as `logging` has it."""
+        return logging.getLevelNamesMapping()[self.name]
+
+
 # C0, DEL and C1 controls, and the two Unicode line ends that some viewers obey.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+# What is kept of a match is in group 1. Cameras are named by URLs with passwords in them.
+_SECRET = re.compile(
+    r"(://[^\s/:@]{0,256}:)[^\s/@]{1,256}(?=@)"
+    r"|(\bBearer\s+)[^\s,;\"']+"
+    r"|(\b(?:token|password|passwd|secret|api_?key)=)[^\s&,;\"']+",
+    re.IGNORECASE,
+)
+# Something that every match contains, so that most texts cost one search each.
+_MAYBE_SECRET = re.compile(r"@|=|bearer", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Mask what looks like a secret."""
+    if _MAYBE_SECRET.search(text) is None:
+        return text
+    return _SECRET.sub(lambda m: (m[1] or m[2] or m[3]) + "***", text)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Give a record's message with its secrets masked."""
+    return redact(record.getMessage())
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -35,14 +73,14 @@ def _time(record: logging.LogRecord) -> str:
 def _traceback(record: logging.LogRecord) -> str:
     if record.exc_info is None or record.exc_info[0] is None:
         return ""
-    return "".join(traceback.format_exception(*record.exc_info)).rstrip()
+    return redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
 
 
 class TextFormatter(logging.Formatter):
     """One line for a person; the traceback, if any, on the lines after it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", record.getMessage())
+        message = _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", message_of(record))
         line = f"{_time(record)} {record.levelname.lower():7} {record.name}: {message}"
         trace = _traceback(record)
         if trace:
@@ -60,7 +98,7 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message_of(record),
         }
         trace = _traceback(record)
         if trace:

@@ -16,13 +16,13 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from appliance.errors import ApplianceError, BadManifest
+from appliance.fields import EnvName, Name, Prose, RelativePath, Sha256, Text, Version
 from appliance.files import read_bounded, sha256_of_file
 from appliance.preprocess import (
     Color,
@@ -47,15 +47,13 @@ _MAX_LABELS_BYTES = 4 * MIB
 _MAX_LABELS = 100_000
 _MAX_LABEL_LENGTH = 256
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 FRAME_PLACEHOLDER = "{frame}"
 
 __all__ = [
     "APP_MANIFEST", "FRAME_PLACEHOLDER", "MODEL_MANIFEST", "AppInput", "AppManifest", "Color",
     "InputFormat", "InputSpec", "Layout", "Mode", "ModelFiles", "ModelManifest", "ModelPackage",
-    "NNOptions", "OutputKind", "OutputSpec", "Resize", "load_model_folder", "name_from",
-    "parse_app_manifest", "parse_model_manifest",
+    "ModelSample", "NNOptions", "OutputKind", "OutputSpec", "Resize", "load_model_folder",
+    "name_from", "parse_app_manifest", "parse_model_manifest",
 ]  # fmt: skip
 
 
@@ -80,40 +78,6 @@ class InputFormat(Enum):
 class OutputKind(Enum):
     LOGITS = "logits"
     PROBABILITIES = "probabilities"
-
-
-def _check_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
-        raise ValueError("a name of 1..63 of a-z, 0-9 and -, not beginning with -")
-    return name
-
-
-def _check_version(version: str) -> str:
-    if _VERSION.fullmatch(version) is None:
-        raise ValueError("a version of 1..63 letters, digits and ._+-, beginning with one of them")
-    return version
-
-
-def _check_path(path: str) -> str:
-    parts = path.split("/")
-    if not path.isprintable() or "\\" in path or any(p in {"", ".", ".."} for p in parts):
-        raise ValueError('a plain relative path inside the folder, such as "weights/model.onnx"')
-    return path
-
-
-def _check_no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("text without NUL")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
-Version = Annotated[str, AfterValidator(_check_version)]
-RelativePath = Annotated[str, AfterValidator(_check_path)]
-Text = Annotated[str, AfterValidator(_check_no_nul)]
-EnvName = Annotated[str, StringConstraints(pattern="^[^=\\x00]+$")]
-Prose = Annotated[str, StringConstraints(max_length=1000)]
-Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class OutputSpec(Table):
@@ -162,10 +126,18 @@ class ModelFiles(Table):
         return self.layout
 
 
+class ModelSample(Table):
+    """A picture that the model knows. label: what it must say first about it, if that is known."""
+
+    picture: RelativePath
+    label: str | None = Field(None, min_length=1)
+
+
 class ModelManifest(Table):
     """A model.toml. `files` are in order of preference.
 
     tolerance: largest difference of an output between two encodings that still is the same model.
+    sample: every encoding must know it.
     """
 
     name: Name
@@ -176,6 +148,7 @@ class ModelManifest(Table):
     tolerance: float = Field(0.0, ge=0)
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
+    sample: ModelSample | None = None
     files: tuple[ModelFiles, ...] = Field(min_length=1)
 
     @field_validator("files")
@@ -276,9 +249,14 @@ def parse_app_manifest(text: bytes, *, default_name: str) -> AppManifest:
     return _parse(AppManifest, text, APP_MANIFEST, {"name": name_from(default_name)})
 
 
-def parse_model_manifest(text: bytes) -> ModelManifest:
-    """Read a model.toml. Raises: BadManifest."""
-    return _parse(ModelManifest, text, MODEL_MANIFEST, {})
+def parse_model_manifest(text: bytes, *, default_name: str | None = None) -> ModelManifest:
+    """Read a model.toml.
+
+    default_name: used if the file names none, made valid by `name_from`.
+    Raises: BadManifest.
+    """
+    defaults: dict[str, object] = {} if default_name is None else {"name": name_from(default_name)}
+    return _parse(ModelManifest, text, MODEL_MANIFEST, defaults)
 
 
 def _parse(
@@ -320,7 +298,7 @@ def load_model_folder(
 ) -> ModelPackage:
     """Read and check a model folder; the weights themselves are not read.
 
-    default_name: for a folder without model.toml; its own name else.
+    default_name: for a model.toml without a name, or a folder without one; then its own name else.
     is_verified: also compare every sha256 that the manifest states (reads all weights).
     Raises: BadManifest for anything missing, damaged, or outside the folder.
     """
@@ -328,11 +306,13 @@ def load_model_folder(
         if (folder / MODEL_MANIFEST).is_file():
             path = _inside(folder, MODEL_MANIFEST)
             text = read_bounded(path, max_bytes=MAX_MANIFEST_BYTES)
-            manifest = parse_model_manifest(text)
+            manifest = parse_model_manifest(text, default_name=default_name)
         else:
             manifest = _default_manifest(folder, default_name or folder.name)
         for files in manifest.files:
             _check_files(folder, files, is_verified)
+        if manifest.sample is not None:
+            _inside(folder, manifest.sample.picture)
         named = next((o.labels for o in manifest.outputs if o.labels is not None), None)
         labels = () if named is None else _read_labels(_inside(folder, named))
     except BadManifest:

@@ -1,5 +1,6 @@
 """From a frame to stored predictions."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -7,11 +8,15 @@ from dataclasses import dataclass, replace
 
 from appliance.apps import AppTable
 from appliance.errors import ApplianceError, Unavailable
+from appliance.feed import Feed
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.store import PredictionStore
 from wasi_nn.executor import Cancellation, Spent
 
 log = logging.getLogger(__name__)
+
+# The source of frames that clients send without naming a camera.
+CLIENTS = "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,18 @@ class Pipeline:
     """Shows frames to apps and keeps what they say."""
 
     def __init__(
-        self, table: AppTable, store: PredictionStore, clock: Callable[[], float] = time.time
-    ) -> None:
+        self, table: AppTable, store: PredictionStore, feed: Feed,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self._table = table
         self._store = store
+        self._feed = feed
         self._clock = clock
+        self._sequence = itertools.count()
+
+    def next_sequence(self) -> int:
+        """Number a frame of the source CLIENTS, whichever way it came."""
+        return next(self._sequence)
 
     def process(
         self, app_name: str, frame: Frame, cancellation: Cancellation | None = None
@@ -79,5 +91,7 @@ class Pipeline:
             ids = self._store.append(predictions)
         except Unavailable as exc:
             log.error("predictions not stored reason=%s", exc)
+            # What is stored the store publishes; who watches sees these all the same.
+            self._feed.publish(predictions)
             return predictions, False
         return tuple(replace(p, id=i) for p, i in zip(predictions, ids, strict=True)), True

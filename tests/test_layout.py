@@ -19,44 +19,59 @@ MAX_FUNCTION_LINES = 60
 
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
-    ("errors", "settings", "logs", "records", "files", "shipped", "scratch"),
+    ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
+     "scratch", "listening", "tables", "pace"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "oip"),
-    ("scheduler", "lanes", "planning", "plans", "models", "guests", "store",
-     "cameras"),
-    ("apps", "pipeline", "deploy", "inbox"),
-    ("api", "client"),
+     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
+     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "cameras"),
+    ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
+    ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
 )  # fmt: skip
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "oip", "cameras.pace", "cameras.urls", "cameras.motion",
+    "metrics", "nesting", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.motion",
     "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
-    "appliance.planning", "appliance.cameras.camera", "appliance.cameras.table",
-    "appliance.cameras.worker",
+    "appliance.planning", "appliance.isolation.worker",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams",
+    "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.cameras.process"},
-    "socket": {"appliance.api.socket", "appliance.cameras.decoder"},
-    "asyncio": {"appliance.api.body"},
+    "subprocess": {
+        "appliance.guests.aot",
+        "appliance.cli.demo",
+        "appliance.isolation.process",
+        "appliance.cameras.process",
+    },
+    "socket": {"appliance.client.wire", "appliance.client_triton", "appliance.cameras.decoder"}
+    | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
+    | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
+    "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
-    "concurrent": set(),
-    "sqlite3": {"appliance.store"},
+    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
+    "sqlite3": {
+        f"appliance.store.{name}"
+        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+    },
     "signal": {
         "appliance.cli.demo",
         "appliance.cli.serve",
+        "appliance.isolation.worker",
         "appliance.cameras.process",
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",
     },
     "av": {"appliance.cameras.decoder", "appliance.cameras.scaling", "appliance.cameras.shots"},
+    "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
+    "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

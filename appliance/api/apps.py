@@ -1,28 +1,36 @@
 """Apps over the socket: list, deploy, and send a frame."""
 
-import itertools
 import re
 import time
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
-from appliance.api.body import TheBox, body_of, cancelled_on_disconnect, read_body
+from appliance.api.body import (
+    DirectRoute,
+    TheBox,
+    body_of,
+    cancelled_on_disconnect,
+    read_body,
+    rendered,
+)
+from appliance.api.exchange import timing_of
 from appliance.api.predictions import shape_of
 from appliance.api.rooms import Rooms
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
-from appliance.errors import BadRequest
+from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.pictures import decode
+from appliance.pipeline import CLIENTS
 from appliance.records import Frame
+from appliance.standings import Standing
 from wasi_nn.executor import Cancellation
 
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
+hot = APIRouter(prefix="/v1/apps", tags=["apps"], route_class=DirectRoute)
 
-# The source of frames that a client sends without naming a camera.
-SOURCE = "api"
-_sequence = itertools.count()
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
@@ -30,20 +38,8 @@ Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
 
 @router.get("")
 def list_apps(box: TheBox) -> list[shapes.App]:
-    """List the apps, live and failed."""
-    failures = {failure.name: failure for failure in box.deployer.failures()}
-    listed = [_live(box, name) for name in box.apps.names()]
-    for app in listed:
-        failure = failures.pop(app.name, None)
-        app.last_deploy_error = failure.reason if failure is not None else ""
-    listed += [
-        shapes.App(
-            name=failure.name, state="failed", version=failure.version,
-            last_deploy_error=failure.reason,
-        )
-        for failure in failures.values()
-    ]  # fmt: skip
-    return sorted(listed, key=lambda app: app.name)
+    """List the apps: live, disabled and failed."""
+    return [app_of(box, standing) for standing in box.deployer.standings()]
 
 
 @router.put("/{name}", openapi_extra=body_of("application/octet-stream", "application/zip"))
@@ -62,18 +58,26 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
     return await run_in_threadpool(work)
 
 
-@router.post(
+@hot.post(
     "/{name}/frames",
+    response_model=shapes.Answer,
     openapi_extra=body_of("image/jpeg", "image/png", "image/webp", "application/octet-stream"),
 )
-async def send_frame(name: Name, request: Request, box: TheBox) -> shapes.Answer:
+async def send_frame(name: Name, request: Request, box: TheBox) -> Response:
     """Show a picture (JPEG, PNG or WebP as the body) to an app and get what it says."""
     captured_at, captured_s = time.time(), time.monotonic()
     body = await read_body(request, box.settings.max_body_bytes, "a picture")
+    timing = timing_of(request)
+
     async with cancelled_on_disconnect(request) as cancellation:
-        return await run_in_threadpool(
-            _answer, box, name, body, captured_at, captured_s, cancellation
-        )
+
+        def work() -> Response:
+            answer = _answer(box, name, body, captured_at, captured_s, cancellation)
+            parts = answer.timing_ms.model_dump(exclude={"total"}, exclude_none=True)
+            timing.update(parts)
+            return rendered(answer)
+
+        return await run_in_threadpool(work)
 
 
 def _answer(
@@ -83,7 +87,7 @@ def _answer(
     pixels, media_type = decode(body, max_pixels=box.settings.max_pixels)
     decoded_s = time.monotonic()
     frame = Frame(
-        source=SOURCE, sequence=next(_sequence), captured_at=captured_at,
+        source=CLIENTS, sequence=box.pipeline.next_sequence(), captured_at=captured_at,
         captured_monotonic_s=captured_s, pixels=pixels, encoded=body, media_type=media_type,
     )  # fmt: skip
     done = box.pipeline.process(name, frame, cancellation)
@@ -109,17 +113,19 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-def _live(box: Rooms, name: str) -> shapes.App:
-    with box.apps.using(name) as app:
-        counts = app.statistics()
-        return shapes.App(
-            name=app.name,
-            state="live",
-            version=app.version,
-            mode=app.program.mode.value,
-            live_since=app.went_live_at,
-            frames=counts.frames,
-            predictions=counts.predictions,
-            failures=counts.failures,
-            last_error=counts.last_error,
-        )
+def app_of(box: Rooms, standing: Standing) -> shapes.App:
+    """Say what an app is; its counts, if a version answers."""
+    failure = standing.failure
+    app = shapes.App(
+        name=standing.name, state=standing.state, version=standing.version,
+        last_deploy_error="" if failure is None else failure.reason,
+    )  # fmt: skip
+    with suppress(NotFound, Conflict), box.apps.using(standing.name) as live:
+        counts = live.statistics()
+        return app.model_copy(update={
+            "version": live.version, "mode": live.program.mode.value,
+            "live_since": live.went_live_at, "frames": counts.frames,
+            "predictions": counts.predictions, "failures": counts.failures,
+            "guest_ms": _ms(counts.guest_s), "last_error": counts.last_error,
+        })  # fmt: skip
+    return app

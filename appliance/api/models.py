@@ -6,8 +6,10 @@ from appliance.api import shapes
 from appliance.api.body import TheBox
 from appliance.api.rooms import Rooms
 from appliance.lanestats import GraphStatistics
-from appliance.models import ModelEntry
+from appliance.manifests import ModelFiles, ModelPackage
+from appliance.models import ModelEntry, named_model
 from appliance.planning import Plan
+from appliance.preprocess import InputSpec
 from wasi_nn.registry import GraphInfo
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -24,6 +26,106 @@ def list_models(box: TheBox) -> shapes.Models:
         hits=loaded.hits,
         failures=loaded.failures,
     )
+
+
+@router.get("/{name}")
+def show_model(name: str, box: TheBox) -> shapes.ModelVersions:
+    """Say all about a model, version by version."""
+    return shapes.ModelVersions(
+        name=name, versions=[_detail(box, entry) for entry in box.models.require(name)]
+    )
+
+
+@router.get("/{name}/plan")
+def show_plan(name: str, box: TheBox, version: str | None = None) -> shapes.ModelPlan:
+    """Show what was measured of the loaded graphs of a version, the default unless one is said."""
+    entry = box.models.pick(name, version)
+    return shapes.ModelPlan(
+        name=name,
+        version=entry.version,
+        graphs=[
+            shapes.GraphPlan(
+                encoding=info.encoding.value,
+                backend=info.backend,
+                device=info.device.value,
+                plan=_measured(box.plans.find(info.graph)),
+            )
+            for info in _graphs_of(box, entry)
+        ],
+    )
+
+
+def _measured(plan: Plan | None) -> shapes.MeasuredPlan | None:
+    if plan is None:
+        return None
+    figures = [
+        shapes.Figure(
+            threads=figure.threads,
+            parallel=figure.parallel,
+            rows=figure.rows,
+            latency_ms=round(figure.latency_s * 1000, 3),
+            rows_per_s=round(figure.rows_per_s, 1),
+        )
+        for figure in plan.figures
+    ]
+    return shapes.MeasuredPlan(**_plan(plan).model_dump(), figures=figures)
+
+
+def _graphs_of(box: Rooms, entry: ModelEntry) -> list[GraphInfo]:
+    """Find the loaded graphs of a version, by name or by content: names share graphs."""
+    package = entry.package
+    files = () if package is None else named_model(entry.name, entry.version, package).files
+    digests = {file.digest for file in files if file.digest is not None}
+    label = f"{entry.name}:{entry.version}"
+    loaded = box.registry.statistics().graphs
+    return [info for info in loaded if info.name == label or info.digest in digests]
+
+
+def _detail(box: Rooms, entry: ModelEntry) -> shapes.ModelDetail:
+    package = entry.package
+    manifest = None if package is None else package.manifest
+    sample = None if manifest is None else manifest.sample
+    return shapes.ModelDetail(
+        **_model(entry).model_dump(),
+        state="broken" if package is None else "ready",
+        title="" if manifest is None else manifest.title,
+        origin="" if manifest is None else manifest.origin,
+        tolerance=0.0 if manifest is None else manifest.tolerance,
+        is_shipped=entry.is_shipped,
+        is_default=entry.is_default,
+        size_bytes=entry.size_bytes(),
+        inputs=[] if manifest is None else [_input(spec) for spec in manifest.inputs],
+        outputs=[] if package is None else _outputs(package),
+        files=[] if manifest is None else [_files(files) for files in manifest.files],
+        sample=None if sample is None else sample.label,
+        graphs=[_graph(box, info) for info in _graphs_of(box, entry)],
+    )
+
+
+def _input(spec: InputSpec) -> shapes.ModelInput:
+    return shapes.ModelInput(
+        name=spec.name, type=spec.type.value, size_wh=spec.size_wh, color=spec.color.value,
+        resize=spec.resize.value, crop_fraction=spec.crop_fraction, mean=list(spec.mean),
+        std=list(spec.std),
+    )  # fmt: skip
+
+
+def _outputs(package: ModelPackage) -> list[shapes.ModelOutput]:
+    return [
+        shapes.ModelOutput(
+            name=output.name,
+            kind=output.kind.value,
+            labels=len(package.labels) if output.labels is not None else 0,
+        )
+        for output in package.manifest.outputs
+    ]
+
+
+def _files(files: ModelFiles) -> shapes.ModelFile:
+    return shapes.ModelFile(
+        encoding=files.encoding.value, layout=files.image_layout.value, paths=list(files.paths),
+        is_verified=bool(files.sha256),
+    )  # fmt: skip
 
 
 def _model(entry: ModelEntry) -> shapes.Model:

@@ -4,12 +4,17 @@ from typing import Protocol
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.feed import Feed
+from appliance.inference import Inference
+from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
+from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
+from appliance.uploads import ModelUploads
 from wasi_nn.registry import Registry
 
 
@@ -20,9 +25,14 @@ class Rooms(Protocol):
     started_at: float
     apps: AppTable
     deployer: Deployer
+    inference: Inference
+    log_ring: LogRing
+    feed: Feed
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
+    readiness: Readiness
     registry: Registry
     scheduler: Scheduler
     store: PredictionStore
+    uploads: ModelUploads

@@ -1,20 +1,18 @@
-"""The Unix socket: who may open it, whose place it may take, and how it ends.
+"""The box's own Unix socket: who may open it, whose place it may take, and how it ends.
 
 A socket file that nobody answers on is left over from a crash and is replaced; one that somebody
 answers on means another box runs over this state folder, and we refuse to start.
 """
 
 import errno
+import fcntl
 import grp
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import uvicorn
-from fastapi import FastAPI
 
 from appliance.errors import Conflict, Unavailable
 from appliance.files import make_dirs
@@ -23,39 +21,59 @@ from appliance.settings import Settings
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
-_GRACE_S = 10
 
 
 @contextmanager
-def bind(settings: Settings) -> Iterator[socket.socket]:
+def bind(settings: Settings, given: socket.socket | None = None) -> Iterator[socket.socket]:
     """Open the listening socket with its rights; it is removed when the block ends.
 
-    Raises: Conflict if another box answers there; Unavailable if the place or group is not to
-    be had.
+    given: one that systemd has bound there already; it stays systemd's and is not removed.
+    Raises: Conflict if another box runs over this state folder; Unavailable if the place or the
+    group is not to be had.
     """
-    listener = _open(settings)
+    make_dirs(settings.run_dir)
+    with _alone(settings.run_dir):
+        if given is not None:
+            yield given
+            return
+        listener = _open(settings)
+        try:
+            yield listener
+        finally:
+            listener.close()
+            settings.socket_path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Hold the state folder: of two boxes that start at once, only one finds the socket stale."""
     try:
-        yield listener
+        descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise Unavailable(f"lock: cannot be opened: {exc.strerror}") from exc
+    try:
+        # The kernel lets go of it however the process ends, so it is never stale.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise Conflict(
+                f"socket {run_dir / 'appliance.sock'}: another appliance answers there; stop it or"
+                " use another --state"
+            ) from exc
+        yield
     finally:
-        listener.close()
-        settings.socket_path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _open(settings: Settings) -> socket.socket:
     path = settings.socket_path
-    make_dirs(path.parent)
-    _clear(path)
+    clear_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Under a closed umask, so that nobody can connect before the rights are set.
-        old = os.umask(0o177)
-        try:
+        _claim_folder(settings)
+        with closed_umask():
             listener.bind(str(path))
-        finally:
-            os.umask(old)
-        if settings.socket_group is not None:
-            os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
-        path.chmod(settings.socket_mode)
+        set_rights(path, settings)
         listener.listen(BACKLOG)
     except (OSError, KeyError) as exc:
         if listener.getsockname():
@@ -65,8 +83,38 @@ def _open(settings: Settings) -> socket.socket:
     return listener
 
 
-def _clear(path: Path) -> None:
-    """Remove a socket file that nobody answers on."""
+def _claim_folder(settings: Settings) -> None:
+    """Let owner and group, nobody else, reach the socket; a wider umask or chmod is undone.
+
+    The group must also be able to pass through the folders above, which are the operator's.
+    """
+    settings.run_dir.chmod(0o750)
+    if settings.socket_group is not None:
+        os.chown(settings.run_dir, -1, grp.getgrnam(settings.socket_group).gr_gid)
+
+
+@contextmanager
+def closed_umask() -> Iterator[None]:
+    """Let nobody but us connect to a socket that is bound inside, until its rights are set."""
+    old = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(old)
+
+
+def set_rights(path: Path, settings: Settings) -> None:
+    """Give a socket its group and its rights. Raises: OSError; KeyError for an unknown group."""
+    if settings.socket_group is not None:
+        os.chown(path, -1, grp.getgrnam(settings.socket_group).gr_gid)
+    path.chmod(settings.socket_mode)
+
+
+def clear_way(path: Path) -> None:
+    """Remove a socket file that nobody answers on.
+
+    Raises: Conflict if somebody answers there; Unavailable if the place is not to be had.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # A box that hangs with a full backlog would keep a blocking connect waiting for ever.
         probe.setblocking(False)
@@ -88,27 +136,3 @@ def _clear(path: Path) -> None:
     raise Conflict(
         f"socket {path}: another appliance answers there; stop it or use another --state"
     )
-
-
-class _Server(uvicorn.Server):
-    """Says when it answers, and takes signals from then on."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_ready()
-
-
-def serve(api: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; what is under way is finished first.
-
-    on_ready: called once requests are answered and a signal ends it in order.
-    """
-    config = uvicorn.Config(
-        api, log_config=None, access_log=False, lifespan="off", server_header=False,
-        timeout_graceful_shutdown=_GRACE_S, ws="none",
-    )  # fmt: skip
-    _Server(config, on_ready).run(sockets=[listener])

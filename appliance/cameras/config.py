@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from appliance.cameras.urls import LIVE, Source, parse
-from appliance.manifests import Name
+from appliance.fields import Name
 from appliance.settings import Table
 
 # Of one frame as it is kept, width * height; larger ones are scaled down. 4K: 25 MB a slot.

@@ -1,6 +1,12 @@
 """The command line: `appliance COMMAND`.
 
-Every failure is one sentence on standard error and an exit status that is not 0.
+Every failure is one sentence on standard error and an exit status that is not 0:
+
+    0     done
+    1     refused, failed, no box there, or the reader of the pipe left
+    2     wrong usage
+    130   ended by Ctrl-C
+    `run` passes on the status of the guest.
 """
 
 import sys
@@ -9,13 +15,14 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import box, demo, doctor, guest, serve
+from appliance.cli import box, demo, doctor, guest, logs, manage, models, predictions, serve, top
 from appliance.errors import ApplianceError
 from wasi_nn.errors import NNError
 
 app = typer.Typer(
     name="appliance",
     help="An edge box that runs wasm image classifiers.",
+    epilog="Exit status: 0 done, 1 failed (standard error says why), 2 wrong usage, 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,7 +47,7 @@ def _root(
     """Options of the program itself."""
 
 
-for _module in (serve, demo, box, guest, doctor):
+for _module in (serve, demo, box, manage, models, predictions, top, logs, guest, doctor):
     _module.add_to(app)
 
 

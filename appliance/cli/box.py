@@ -1,27 +1,23 @@
-"""Commands that talk to a running box: deploy, apps, models, predict, predictions."""
+"""Commands that talk to a running box: deploy, apps, predict."""
 
 import json
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
+from appliance.api import shapes
 from appliance.bundles import read_bundle, write_bundle
-from appliance.cli.options import State, connect, console, read_file
+from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.client import Client, Refused
 from appliance.manifests import name_from, parse_app_manifest
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command("deploy")(deploy)
     app.command("apps")(apps)
-    app.command("models")(models)
     app.command("predict")(predict)
-    app.command("predictions")(predictions)
 
 
 def deploy(
@@ -48,8 +44,8 @@ def deploy(
         content = write_bundle(bundle.wasm, text)
     with connect(state) as box:
         done = box.deploy(name or name_from(guest.name), content)
-    what = "deployed" if done["is_new"] else "was live already"
-    console.print(f"{done['name']} {done['version']} {what}")
+    what = "deployed" if done.is_new else "was live already"
+    console.print(f"{done.name} {done.version} {what}")
 
 
 def apps(state: State = None, as_json: Json = False) -> None:
@@ -57,66 +53,18 @@ def apps(state: State = None, as_json: Json = False) -> None:
     with connect(state) as box:
         listed = box.apps()
     if as_json:
-        _print_json(listed)
+        print_json(listed)
         return
     # Names stay whole in a narrow terminal; the error is what gives way.
     columns = [Column(name, no_wrap=True) for name in ("app", "version", "state", "mode")]
     table = Table(*columns, "frames", "predictions", "failed", "last error")
     for app in listed:
         table.add_row(
-            app["name"], app["version"], app["state"], app["mode"] or "",
-            str(app["frames"]), str(app["predictions"]), str(sum(app["failures"].values())),
-            app["last_deploy_error"] or app["last_error"],
+            app.name, app.version, app.state, app.mode or "", str(app.frames),
+            str(app.predictions), str(sum(app.failures.values())),
+            app.last_deploy_error or app.last_error,
         )  # fmt: skip
     console.print(table if listed else "no app is deployed")
-
-
-def models(state: State = None, as_json: Json = False) -> None:
-    """List the box's models, and where those in use compute."""
-    with connect(state) as box:
-        listed = box.models()
-    if as_json:
-        _print_json([listed])
-        return
-    repository = Table("model", "version", "encodings, the preferred first", "licence")
-    repository.columns[0].no_wrap = True
-    for model in listed["models"]:
-        encodings = ", ".join(model["encodings"]) or f"broken: {model['reason']}"
-        repository.add_row(model["name"], model["version"], encodings, model["licence"])
-    console.print(repository)
-    graphs = Table("loaded graph", "backend, device", "plan", "rows", "a run")
-    graphs.columns[0].no_wrap = True
-    for graph in listed["graphs"]:
-        device = graph["device"]
-        if device != graph["asked"]:
-            device += f" (asked for {graph['asked']})"
-        graphs.add_row(
-            graph["model"] or f"{graph['encoding']} {graph['digest'][:12]}",
-            f"{graph['backend']}, {device}",
-            *_work_of(graph),
-        )
-    console.print(graphs)
-    console.print(
-        f"{listed['loads']} loads, {listed['hits']} answered by the cache, "
-        f"{listed['failures']} refused"
-    )
-
-
-def _work_of(graph: dict[str, Any]) -> tuple[str, str, str]:
-    """Say how a graph is run and what it did: plan, rows, rows a run.
-
-    The plan: runs side by side x threads of each, rows of a full batch, rows per second.
-    """
-    plan, counts = graph["plan"], graph["counts"]
-    planned = (
-        f"{plan['parallel']} x {plan['threads']}, batch {plan['max_batch_rows']}: "
-        f"{plan['rows_per_s']:.0f}/s"
-        if plan is not None
-        else "not measured"
-    )
-    if counts is None or not counts["executions"]:
-        return planned, "0", ""
-    return planned, str(counts["rows"]), f"{counts['rows'] / counts['executions']:.2f}"
 
 
 def predict(
@@ -129,75 +77,43 @@ def predict(
     with connect(state) as box:
         answers = [(picture, _ask(box, app, picture)) for picture in pictures]
     if as_json:
-        _print_json([{"picture": str(picture), **answer} for picture, answer in answers])
+        for picture, answer in answers:
+            typer.echo(json.dumps({"picture": str(picture), **answer.model_dump()}))
         return
     console.print(answer_table(answers))
 
 
-def _ask(box: Client, app: str, picture: Path) -> dict[str, Any]:
+def _ask(box: Client, app: str, picture: Path) -> shapes.Answer:
     try:
         return box.predict(app, read_file(picture))
     except Refused as exc:
         # Of ten pictures the user must find the one.
-        raise Refused(f"{picture}: {exc}") from exc
+        raise exc.about(str(picture)) from exc
 
 
-def answer_table(answers: list[tuple[Path, dict[str, Any]]]) -> Table:
+def answer_table(answers: list[tuple[Path, shapes.Answer]]) -> Table:
     """Show answers to pictures: one line a picture, its best labels and where the time went."""
     table = Table("picture", "top labels", "guest ms", "total ms")
     for picture, answer in answers:
-        timing = answer["timing_ms"]
-        lines = [line for p in answer["predictions"] for line in _labels_of(p)]
+        timing = answer.timing_ms
+        lines = [line for p in answer.predictions for line in _labels_of(p)]
         table.add_row(
-            picture.name, "\n".join(lines[:3]) or "-", f"{timing['guest']:.1f}",
-            f"{timing['total']:.1f}", end_section=True,
+            picture.name, "\n".join(lines[:3]) or "-", f"{timing.guest:.1f}",
+            f"{timing.total:.1f}", end_section=True,
         )  # fmt: skip
     return table
 
 
-def _labels_of(prediction: dict[str, Any]) -> list[str]:
+def _labels_of(prediction: shapes.Prediction) -> list[str]:
     """Say a prediction in a line or more: its top list, its label, or its text."""
-    data = prediction["data"]
+    data = prediction.data
     top = data.get("top")
     if isinstance(top, list) and all(isinstance(t, dict) and "label" in t for t in top):
         return [_scored(t["label"], t.get("score")) for t in top]
-    if prediction["label"] is not None:
-        return [_scored(prediction["label"], prediction["score"])]
+    if prediction.label is not None:
+        return [_scored(prediction.label, prediction.score)]
     return [str(data.get("text", json.dumps(data)))]
 
 
 def _scored(label: object, score: object) -> str:
     return f"{label} {score:.3f}" if isinstance(score, float) else str(label)
-
-
-def predictions(
-    app: str | None = None,
-    camera: str | None = None,
-    label: str | None = None,
-    min_score: float | None = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
-    state: State = None,
-    as_json: Json = False,
-) -> None:
-    """Query the history, newest first."""
-    with connect(state) as box:
-        page = box.predictions(
-            app=app, camera=camera, label=label, min_score=min_score, limit=limit
-        )
-    if as_json:
-        _print_json(page["predictions"])
-        return
-    table = Table("id", "when", "app", "camera", "frame", "label", "score")
-    for row in page["predictions"]:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["captured_at"]))
-        score = "" if row["score"] is None else f"{row['score']:.3f}"
-        table.add_row(
-            str(row["id"]), when, row["app"], row["source"], str(row["sequence"]),
-            row["label"] or "", score,
-        )  # fmt: skip
-    console.print(table if page["predictions"] else "no prediction matches")
-
-
-def _print_json(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        typer.echo(json.dumps(row))

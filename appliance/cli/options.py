@@ -1,9 +1,11 @@
 """Options that several commands share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 
 from appliance.client import Client
@@ -14,6 +16,8 @@ State = Annotated[
     Path | None,
     typer.Option(help="Where the box keeps everything; its socket is run/appliance.sock in it."),
 ]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 console = Console(highlight=False)
 
@@ -34,3 +38,14 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise BadRequest(f"{path}: {exc.strerror}") from exc
+
+
+def printable(text: str) -> str:
+    """Escape what would drive the terminal: a guest says what it likes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(answers: Iterable[BaseModel]) -> None:
+    """Print what the box said, one object a line, as it said it."""
+    for answer in answers:
+        typer.echo(answer.model_dump_json())

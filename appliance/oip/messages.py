@@ -8,6 +8,20 @@ from appliance.oip.datatypes import Datatype
 from wasi_nn.tensor import Array
 
 Parameter = bool | int | float | str
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSlice:
+    """A place in a region of shared memory that the client registered.
+
+    offset: within the region, bytes.   byte_size: of an input, how much it takes; of an output,
+    how much there is room for, and in an answer how much was written.
+    """
+
+    region: str
+    offset: int
+    byte_size: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,15 +29,18 @@ class Tensor:
     """A named tensor with its elements.
 
     values: for BYTES a flat tuple, row-major; else a C-contiguous array of this shape and of the
-    datatype's storage, which may be a read-only view of what the client sent.
+    datatype's storage, which may be a read-only view of what the client sent, at any alignment.
+    Or where in shared memory they stand.
     """
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
-    values: Array | tuple[bytes, ...]
+    values: Array | tuple[bytes, ...] | SharedSlice
 
     def __post_init__(self) -> None:
+        if isinstance(self.values, SharedSlice):
+            return
         if isinstance(self.values, tuple):
             is_whole = self.datatype is Datatype.BYTES and len(self.values) == math.prod(self.shape)
         else:
@@ -42,11 +59,12 @@ class WantedOutput:
     """An output that is asked for by name.
 
     classification: answer with this many best classes, as BYTES "value:index:label"; 0 asks for
-    the tensor.
+    the tensor.   shared: where in shared memory to write it, instead of into the answer.
     """
 
     name: str
     classification: int = 0
+    shared: SharedSlice | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +74,8 @@ class InferRequest:
     model: of a model or an app.   version: "" for the newest.   outputs: () for all.
     priority: 1 is the highest, 0 the default.   timeout_us: in the queue, 0 for none; it can
     only shorten.   parameters: what else was sent; echoed by nobody.
+    raw: the bytes of the only input of the model, instead of inputs (REST's raw binary request):
+    an encoded picture, or the elements of a batch of one.
     """
 
     model: str
@@ -66,6 +86,7 @@ class InferRequest:
     priority: int = 0
     timeout_us: int = 0
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    raw: Buffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +127,18 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """platform: such as onnx_onnxv1, openvino, tensorflow_lite, or wasm for an app."""
+    """platform: such as onnx_onnxv1, openvino, tensorflow_lite, or wasm for an app.
+
+    properties: how a picture becomes an input, and what an output means, in words; OIP's own
+    metadata has them, Triton's clients ignore them.
+    """
 
     name: str
     versions: tuple[str, ...]
     platform: str
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +146,9 @@ class ModelConfig:
     """What Triton's ModelConfig says and this box can mean.
 
     inputs, outputs: shapes without the batch dimension if max_batch_size > 0.
-    labels: output name -> its label file's name.
+    labels: output name -> its label file's name.   image_layout: of the inputs that are pictures,
+    by name: NCHW or NHWC.   default_timeout_us: in the queue, 0 for none; timeout_action, REJECT or
+    DELAY, is what happens then.   properties: as of the metadata (Triton's ModelConfig.parameters).
     """
 
     name: str
@@ -135,6 +163,10 @@ class ModelConfig:
     priority_levels: int = 0
     default_priority_level: int = 0
     max_queue_size: int = 0
+    default_timeout_us: int = 0
+    timeout_action: str = "REJECT"
+    image_layout: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from scripts.benchmarks import (
+    by_grpc,
+    by_http,
     by_socket,
     cameras,
     crowd,
+    history,
     hostcalls,
     loads,
     models,
@@ -37,6 +40,9 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "cameras": cameras.measure,
     "overload": overload.measure,
     "socket": by_socket.measure,
+    "grpc": by_grpc.measure,
+    "http": by_http.measure,
+    "history": history.measure,
 }
 
 

@@ -24,7 +24,13 @@ from convert_models.network import Layer, compute_source_logits, load_source, re
 from convert_models.onnx_file import write_onnx
 from convert_models.onnx_int8_file import write_onnx_int8
 from convert_models.openvino_files import write_openvino
-from convert_models.pictures import SAMPLES, read_tensor, write_samples
+from convert_models.pictures import (
+    OWN_SAMPLE,
+    OWN_SAMPLE_FILE,
+    SAMPLES,
+    read_tensor,
+    write_samples,
+)
 from convert_models.tflite_file import write_tflite
 from convert_models.tflite_int8_file import write_tflite_int8
 
@@ -55,6 +61,10 @@ def write_all(build: Path) -> None:
 
     print("comparing the files with the source on the samples", flush=True)
     write_samples(build / SAMPLES_FOLDER)
+    for variant in (FLOAT, INT8):
+        shutil.copyfile(
+            build / SAMPLES_FOLDER / f"{OWN_SAMPLE}.jpg", build / variant.folder / OWN_SAMPLE_FILE
+        )
     images = np.stack([read_tensor(build / SAMPLES_FOLDER / f"{s.name}.jpg") for s in SAMPLES])
     logits = compute_source_logits(source, images)
     write_reference(build / REFERENCE, images, logits)

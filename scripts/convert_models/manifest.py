@@ -8,7 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from convert_models.network import INPUT_NAME, OUTPUT_NAME, SIZE_WH
-from convert_models.pictures import CROP_FRACTION, MEAN, STD
+from convert_models.pictures import (
+    CROP_FRACTION,
+    MEAN,
+    OWN_SAMPLE_FILE,
+    OWN_SAMPLE_LABEL,
+    STD,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,10 @@ std = {[STD] * 3}  # tensor = (pixel - mean) / std
 name = "{OUTPUT_NAME}"
 kind = "logits"
 labels = "labels.txt"
+
+[sample]
+picture = "{OWN_SAMPLE_FILE}"
+label = "{OWN_SAMPLE_LABEL}"
 """
     tables = [_format_files(folder, encoding) for encoding in variant.encodings]
     text = "\n".join([head, "# In order of preference.", *tables])

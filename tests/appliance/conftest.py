@@ -11,6 +11,7 @@ from PIL import Image
 
 from appliance.guests.engine import GuestEngine
 from appliance.records import Frame
+from tests.appliance.deploybench import Bench
 from tests.appliance.service import Service
 from tests.appliance.workshop import Workshop, png
 
@@ -63,3 +64,12 @@ def engine() -> Iterator[GuestEngine]:
 def workshop(engine: GuestEngine, tmp_path: Path) -> Workshop:
     """A workshop with an empty model repository."""
     return Workshop(engine, tmp_path / "models")
+
+
+@pytest.fixture
+def bench(workshop: Workshop, tmp_path: Path) -> Iterator[Bench]:
+    """A deployer over an empty folder."""
+    made = Bench(workshop, tmp_path)
+    made.deployer.restore()
+    yield made
+    made.table.close()

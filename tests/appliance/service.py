@@ -3,6 +3,10 @@
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +26,13 @@ def appliance(*arguments: str | Path, stdin: bytes = b"", cwd: Path | None = Non
         [sys.executable, "-m", "appliance", *map(str, arguments)],
         input=stdin, capture_output=True, check=False, timeout=_WAIT_S, cwd=cwd, env=env,
     )  # fmt: skip
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Ask a process until it says yes."""
+    end_s = time.monotonic() + _WAIT_S
+    while not is_so():
+        assert time.monotonic() < end_s, "it never came to that"
 
 
 class Service:
@@ -45,16 +56,52 @@ class Service:
         line = self._process.stdout.readline()
         assert line == f"listening on {self.socket}\n", self.log.read_text()
 
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and return the exit status; 0 if it has ended already."""
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it is started"
+        return self._process.pid
+
+    def address(self) -> str:
+        """Read where it listens besides its own socket, one address a call."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().removeprefix("listening on ").strip()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal and go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Return its exit status when it has ended."""
         process, self._process = self._process, None
-        if process is None:
-            return 0
-        process.send_signal(number)
-        status = process.wait(_WAIT_S)
+        assert process is not None
         assert process.stdout is not None
+        status = process.wait(_WAIT_S)
         process.stdout.close()
         return status
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status; 0 if it has ended already."""
+        if self._process is None:
+            return 0
+        self.tell(number)
+        return self.wait()
+
+    def kill_when(self, is_seen: Callable[[], object], ask: Callable[[], object]) -> None:
+        """Ask something of the box, and kill it as soon as a trace of that is seen on its disk."""
+
+        def asking() -> None:
+            with suppress(httpx.TransportError):
+                ask()
+
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(asking)
+            end_s = time.monotonic() + _WAIT_S
+            while not is_seen() and not asked.done():
+                assert time.monotonic() < end_s, "no trace was seen"
+            self.end(signal.SIGKILL)
+            asked.result(_WAIT_S)
 
     def __enter__(self) -> Self:
         self.start()

@@ -78,6 +78,13 @@ def test_a_bundle_is_read(content: bytes, bundle: Bundle) -> None:
             zipped(WASM, ("app.toml", bytes(2**20))), TooBig, "app.toml is over 65536",
             id="a bomb for a manifest",
         ),
+        pytest.param(
+            zipped(WASM, method=zipfile.ZIP_BZIP2), BadRequest, "by method 12, wanted deflate",
+            id="bzip2, whose bombs take the memory before they can be counted",
+        ),
+        pytest.param(
+            zipped(WASM, method=zipfile.ZIP_LZMA), BadRequest, "by method 14", id="lzma, too"
+        ),
         pytest.param(zipped(WASM)[:-30], BadRequest, "damaged or encrypted", id="cut"),
         pytest.param(b"PK\x03\x04", BadRequest, "damaged or encrypted", id="four bytes"),
     ],
@@ -101,8 +108,8 @@ def test_a_bomb_is_stopped_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     "method",
-    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA],
-    ids=["stored", "deflate", "bzip2", "lzma"],
+    [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED],
+    ids=["stored", "deflate"],
 )
 def test_damage_anywhere_is_an_answer_never_a_crash(method: int) -> None:
     """Every byte flipped, every length cut: read, or refused with an error of ours."""

@@ -1,51 +1,19 @@
 """Deploying: old or new, never neither, and on disk what answers."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from appliance import deploy
-from appliance.apps import AppTable
-from appliance.deploy import Deployed, Deployer
+from appliance import versions
+from appliance.deploy import Deployed
 from appliance.errors import BadGuest, BadManifest, GuestFailed, Unavailable
 from appliance.files import read_pointer
 from appliance.records import Frame
 from tests.appliance import watguests as guests
+from tests.appliance.deploybench import Bench, answer
 from tests.appliance.workshop import Workshop, bundle, put_model
-
-
-class Bench:
-    """A deployer over a folder, as one run of the box has it."""
-
-    def __init__(self, workshop: Workshop, folder: Path) -> None:
-        self.folder = folder / "apps"
-        self.table = AppTable()
-        self.deployer = Deployer(
-            self.folder, workshop.host, workshop.compiler, self.table,  # type: ignore[arg-type]
-            scratch=folder, instances=2, clock=lambda: 1000.0,
-        )  # fmt: skip
-
-    def labels(self, name: str, frame: Frame) -> tuple[bytes, ...]:
-        with self.table.using(name) as app:
-            return app.runner.run(frame).outputs
-
-    def files(self) -> set[str]:
-        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
-
-
-@pytest.fixture
-def bench(workshop: Workshop, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(workshop, tmp_path)
-    made.deployer.restore()
-    yield made
-    made.table.close()
-
-
-def answer(label: str) -> tuple[bytes, ...]:
-    return (b'{"label": "%s", "score": 0.5}' % label.encode(),)
 
 
 def test_a_deployed_guest_answers_and_is_on_disk(bench: Bench, frame: Frame) -> None:
@@ -112,7 +80,7 @@ def test_a_disk_that_refuses_leaves_the_old_one(
         raise Unavailable("cannot write current: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deploy, "publish", full)
+        patch.setattr(versions, "publish", full)
         with pytest.raises(Unavailable, match="No space left"):
             bench.deployer.deploy(bundle(guests.labelled("new")), "cat")
 

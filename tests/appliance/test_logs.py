@@ -92,3 +92,29 @@ def test_the_stream_is_looked_up_when_configured(monkeypatch: pytest.MonkeyPatch
     logging.getLogger("room").info("hello")
 
     assert "hello" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        pytest.param("rtsp://u:p%40ss@host/1", "rtsp://u:***@host/1", id="URL"),
+        pytest.param("http://h:8080/a@b", "http://h:8080/a@b", id="a port is no password"),
+        pytest.param("Authorization: Bearer abc.def", "Authorization: Bearer ***", id="header"),
+        pytest.param("/v1?app=a&token=abc&x=1", "/v1?app=a&token=***&x=1", id="query"),
+        pytest.param("tokens=5 app=door", "tokens=5 app=door", id="another word"),
+    ],
+)
+def test_secrets_are_masked_in_both_styles(said: str, logged: str) -> None:
+    """Passwords in URLs, bearer tokens, and what is named a secret."""
+    text = TextFormatter().format(record("event %s", said))
+    line = json.loads(JsonFormatter().format(record("event %s", said)))
+
+    assert text.endswith(f"event {logged}")
+    assert f"event {logged}" == line["message"]
+
+
+def test_secrets_in_a_traceback_are_masked() -> None:
+    """An exception quotes what it was given."""
+    line = JsonFormatter().format(record("failed", exception=ValueError("ftp://u:pw@h")))
+
+    assert "ValueError: ftp://u:***@h" == json.loads(line)["traceback"]

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import Conflict
+from appliance.errors import NotFound as AbsentModel
 from appliance.models import ModelRepository, version_order
 from appliance.shipped import models_folder
 from tests.appliance.workshop import MODEL_TOML, fake_model, put_model
 from wasi_nn.backend import Encoding
+from wasi_nn.backends.fake import FakeBackend
 from wasi_nn.errors import NotFound, RuntimeFailure
+from wasi_nn.registry import Registry
 
 
 def add_version(folder: Path, version: str) -> None:
@@ -29,14 +33,77 @@ def test_the_shipped_model_is_found() -> None:
     assert all(str(file.digest).startswith("sha256:") for file in model.files)
 
 
-def test_the_operators_model_comes_before_ours(tmp_path: Path) -> None:
-    """The first root that has a name wins, with all its versions."""
-    put_model(tmp_path / "mine", "tiny")
+def test_versions_of_all_roots_are_one_list(tmp_path: Path) -> None:
+    """The highest is the default, whoever brought it; of the same one the operator's counts."""
+    folder = put_model(tmp_path / "mine", "tiny")
+    (folder / "model.toml").write_bytes(b'title = "mine"\n' + MODEL_TOML)
     add_version(put_model(tmp_path / "ours", "tiny"), "2")
     repository = ModelRepository((tmp_path / "mine", tmp_path / "ours"))
 
+    assert "2" == repository.find("tiny").version
+    assert "mine" == repository.find("tiny:1").package.manifest.title
+    assert [("1", False, False), ("2", True, True)] == [
+        (e.version, e.is_shipped, e.is_default) for e in repository.entries()
+    ]
+
+
+def test_an_uploaded_version_leaves_the_shipped_ones(tmp_path: Path) -> None:
+    """Guests that ask for version 1 still get it; removing the upload brings it back for all."""
+    put_model(tmp_path / "ours", "tiny")
+    repository = ModelRepository((tmp_path / "mine", tmp_path / "ours"))
+    folder = repository.stage() / "files"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(fake_model())
+    repository.add(folder, "tiny", "2")
+
+    assert ["2", "1"] == [repository.find(name).version for name in ("tiny", "tiny:1")]
+    repository.remove("tiny", "2")
     assert "1" == repository.find("tiny").version
-    assert [("tiny", "1")] == [(e.name, e.version) for e in repository.entries()]
+    assert not (tmp_path / "mine" / "tiny").exists()
+
+
+def test_what_comes_with_the_box_cannot_be_removed(tmp_path: Path) -> None:
+    """Nor what is not there."""
+    folder = put_model(tmp_path / "ours", "tiny")
+    repository = ModelRepository((tmp_path / "mine", tmp_path / "ours"))
+    with pytest.raises(Conflict, match="tiny:1: comes with the box and cannot be deleted"):
+        repository.remove("tiny", "1")
+    for version in ("2", "..", "", "../../ours/tiny/1"):
+        with pytest.raises(AbsentModel, match="not found; models on this box: tiny:1"):
+            repository.remove("tiny", version)
+
+    assert folder.is_dir()
+
+
+def test_a_new_version_is_what_new_loads_get(tmp_path: Path) -> None:
+    """A graph in use lives on, also when its version is removed, until it is released."""
+    backend = FakeBackend()
+    folder = put_model(tmp_path)
+    repository = ModelRepository((tmp_path,))
+    registry = Registry((backend,), repository)
+    before = registry.load_named("tiny")
+    other = folder.with_name("2")
+    other.mkdir()
+    (other / "model.onnx").write_bytes(fake_model(delay_s=0))
+    after = registry.load_named("tiny")
+    repository.remove("tiny", "2")
+
+    assert ["1", "2"] == [str(r.model and r.model.version) for r in (before, after)]
+    assert "1" == str(registry.load_named("tiny").model.version)  # type: ignore[union-attr]
+    assert 2 == backend.open_graphs
+    after.release()
+    assert 1 == backend.open_graphs
+
+
+def test_only_models_of_the_last_root_are_shipped(tmp_path: Path) -> None:
+    """One of the same name in the operator's root is the operator's."""
+    put_model(tmp_path / "ours", "tiny")
+    put_model(tmp_path / "ours", "small")
+    put_model(tmp_path / "mine", "tiny")
+    repository = ModelRepository((tmp_path / "mine", tmp_path / "ours"))
+
+    shipped = {name: repository.is_shipped(name) for name in ("tiny:1", "small:1", "small:2", "")}
+    assert {"tiny:1": False, "small:1": True, "small:2": False, "": False} == shipped
 
 
 def test_the_highest_version_unless_one_is_named(tmp_path: Path) -> None:

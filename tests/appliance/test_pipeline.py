@@ -7,6 +7,7 @@ import pytest
 
 from appliance.apps import AppTable, LiveApp, make_live
 from appliance.errors import GuestFailed, NotFound, Unavailable
+from appliance.feed import Feed
 from appliance.pipeline import Pipeline
 from appliance.records import Frame
 from appliance.store import PredictionQuery, PredictionStore
@@ -22,7 +23,8 @@ class Line:
     def __init__(self, workshop: Workshop, folder: Path, store: PredictionStore) -> None:
         self.table = AppTable()
         self.store = store
-        self.pipeline = Pipeline(self.table, store, clock=lambda: NOW)
+        self.feed = Feed(max_subscribers=1)
+        self.pipeline = Pipeline(self.table, store, self.feed, clock=lambda: NOW)
         self._workshop, self._folder = workshop, folder
 
     def add(self, wasm: bytes) -> LiveApp:
@@ -86,14 +88,16 @@ def test_an_unknown_app_is_not_found(line: Line, frame: Frame) -> None:
 def test_a_full_disk_does_not_take_the_answer_away(
     line: Line, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client gets its predictions, without ids, and is told that they are not kept."""
+    """The client gets them without ids, and is told that they are not kept; who watches, too."""
 
     def full(_: object) -> list[int]:
         raise Unavailable("predictions: database or disk is full")
 
     monkeypatch.setattr(line.store, "append", full)
     line.add(guests.STEADY)
+    watching = line.feed.subscribe(PredictionQuery(), lambda: None)
     done = line.pipeline.process("cat", frame)
 
+    assert done.predictions == tuple(news.prediction for news in watching.take().news)
     assert (False, None) == (done.is_stored, done.predictions[0].id)
     assert "steady" == done.predictions[0].label

@@ -20,12 +20,14 @@ and, all optional:
   delay_per_row_s  the same for each row
   fail_on_run      number of the run that fails, the first is 1
   fail_on_value    a run with this value in an input fails
+  abort_on_value   a run with this value in an input ends the process, as a native runtime may
   lie        "shape" or "type": what the outputs are wrong in
 
 `model` writes such bytes.
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -135,6 +137,7 @@ class _Script:
     delay_per_row_s: float = 0.0
     fail_on_run: int = 0
     fail_on_value: float | None = None
+    abort_on_value: float | None = None
     lie: str = ""
 
     def __post_init__(self) -> None:
@@ -209,6 +212,8 @@ class FakeGraph:
             self._sleep(delay_s)
         if run == script.fail_on_run:
             raise RuntimeFailure(f"compute: the fake fails on run {run}, as told")
+        if script.abort_on_value is not None and any(script.abort_on_value in i for i in inputs):
+            os.abort()
         if script.fail_on_value is not None and any(script.fail_on_value in i for i in inputs):
             raise RuntimeFailure(f"compute: the fake fails on {script.fail_on_value}, as told")
         # The overflow of a small integer type is the model's business.

@@ -4,12 +4,45 @@ Times are Unix seconds. An error of any status is `{"error": sentence, "code": w
 read the key `error`.
 """
 
-from appliance.api.shapes.apps import Answer, App, Deployed, Timing
+from appliance.api.shapes.apps import (
+    Answer,
+    App,
+    AppDetail,
+    Deployed,
+    Limits,
+    Log,
+    LogLine,
+    Rollback,
+    Timing,
+    Version,
+)
 from appliance.api.shapes.health import Error, Health
-from appliance.api.shapes.models import Counts, Graph, Model, Models, Plan
-from appliance.api.shapes.predictions import Page, Prediction
+from appliance.api.shapes.models import (
+    Added,
+    Counts,
+    Figure,
+    Graph,
+    GraphPlan,
+    MeasuredPlan,
+    Model,
+    ModelDetail,
+    ModelFile,
+    ModelInput,
+    ModelOutput,
+    ModelPlan,
+    Models,
+    ModelVersions,
+    Plan,
+    Sample,
+    SampleTiming,
+    Score,
+)
+from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Answer", "App", "Counts", "Deployed", "Error", "Graph", "Health", "Model", "Models", "Page",
-    "Plan", "Prediction", "Timing",
+    "Added", "Answer", "App", "AppDetail", "Bucket", "Counts", "Deployed", "Error", "Figure",
+    "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine", "MeasuredPlan",
+    "Model", "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan",
+    "ModelVersions", "Models", "Page", "Plan", "Prediction", "Rollback", "Sample",
+    "SampleTiming", "Score", "Summary", "Timing", "Version",
 ]  # fmt: skip

@@ -1,26 +1,88 @@
 """Apps, and what one says about a frame just sent."""
 
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field
 
 from appliance.api.shapes.predictions import Prediction
+from appliance.api.shapes.shape import Shape
 
 
-class App(BaseModel):
+class App(Shape):
     """One app: what is live, and what last went wrong."""
 
     name: str
-    state: str = Field(description="live, or failed if no version answers")
+    state: str = Field(description="live, disabled by the operator, or failed to come up")
     version: str
     mode: str | None = None
     live_since: float | None = None
     frames: int = 0
     predictions: int = 0
     failures: dict[str, int] = Field(default_factory=dict)
+    guest_ms: float = Field(0.0, description="time in the guest, all frames together")
     last_error: str = ""
     last_deploy_error: str = ""
 
 
-class Deployed(BaseModel):
+class Version(Shape):
+    """One version on the box. deployed_at: when it was last put in front, Unix seconds."""
+
+    version: str
+    deployed_at: float
+    size_bytes: int
+    is_current: bool
+
+
+class Limits(Shape):
+    """What one app may use, as it holds: the manifest's [limits] over the box's."""
+
+    memory_bytes: int
+    deadline_s: float
+    fuel: int | None = Field(description="null: not counted")
+    output_bytes: int
+    log_lines_per_s: int
+    handles: int
+    graphs: int
+    tensor_bytes: int
+
+
+class AppDetail(App):
+    """All about one app; counts are of the version that answers, since it went live."""
+
+    is_enabled: bool
+    reason: str = Field(description="why it is not live; empty if it is")
+    versions: list[Version] = Field(description="the one put in front last comes first")
+    limits: Limits | None = Field(description="null if its manifest cannot be read")
+    models: dict[str, str] | None = Field(
+        description="what the guest calls a model -> its name here; null allows all"
+    )
+    cameras: list[str] | None = Field(description="null: all")
+    frames_last_minute: int = 0
+    log_dropped: int = Field(0, description="log lines dropped over its rate")
+
+
+class Rollback(Shape):
+    """Which version is to answer; without one, that which was in front before the current one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str | None = Field(None, max_length=63)
+
+
+class LogLine(Shape):
+    """One line that an app wrote; at: Unix seconds."""
+
+    at: float
+    level: str
+    text: str
+
+
+class Log(Shape):
+    """The end of an app's log, oldest first. dropped: lines over its rate, never kept."""
+
+    lines: list[LogLine]
+    dropped: int
+
+
+class Deployed(Shape):
     """What answers now; is_new is false if it was live already."""
 
     name: str
@@ -28,7 +90,7 @@ class Deployed(BaseModel):
     is_new: bool
 
 
-class Timing(BaseModel):
+class Timing(Shape):
     """Where the time of one frame went, in milliseconds.
 
     guest: in the guest and its calls; of these its computes waited for queue and took compute.
@@ -42,7 +104,7 @@ class Timing(BaseModel):
     total: float
 
 
-class Answer(BaseModel):
+class Answer(Shape):
     """What an app said about the frame just sent.
 
     is_stored is false if the history could not be written; the predictions hold all the same.

@@ -1,9 +1,11 @@
 """Errors and the box's health."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from appliance.api.shapes.shape import Shape
 
 
-class Error(BaseModel):
+class Error(Shape):
     """Why a request was refused."""
 
     error: str = Field(description="what happened, got, wanted, what to do")
@@ -11,10 +13,33 @@ class Error(BaseModel):
     reason: str | None = Field(None, description="of a failed guest: trap, exit, deadline, ...")
 
 
-class Health(BaseModel):
+class Health(Shape):
     """The box answers."""
 
     status: str = "ok"
     version: str
     uptime_s: float
+    memory_bytes: int | None = Field(None, description="resident memory of the service")
     apps: int
+
+
+class Ready(Shape):
+    """The box takes work."""
+
+    ready: bool
+
+
+class LogLine(Shape):
+    """A record of the log. at: Unix seconds."""
+
+    at: float
+    level: str
+    logger: str
+    text: str
+
+
+class Log(Shape):
+    """The last records that fit, newest last. dropped: older ones, no longer kept."""
+
+    lines: list[LogLine]
+    dropped: int

@@ -1,0 +1,173 @@
+"""A box for programs that wait for each answer."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+from appliance.api import shapes
+from appliance.api.shapes.health import Log as BoxLog
+from appliance.client import routes
+from appliance.client.address import USUAL, Address, Patience
+from appliance.client.following import Following, OnBreak
+from appliance.client.routes import Filters, ModelContent, Span, Watched
+from appliance.client.wire import Stream, Wire
+
+
+class Client:
+    """A connection to one box; use it in a `with`. Threads may share it.
+
+    where: the path of its Unix socket, or http(s)://host:port with the box's token; ca: a file
+    with the certificates that https trusts, None for the system's.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        *,
+        token: str | None = None,
+        ca: Path | None = None,
+        patience: Patience = USUAL,
+    ) -> None:
+        self._wire = Wire(Address(where, token, ca), patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back; streams have ended by then."""
+        self._wire.close()
+
+    # -- the box -----------------------------------------------------------------------------------
+
+    def health(self) -> shapes.Health:
+        """Tell how the box is."""
+        return self._wire.ask(routes.health())
+
+    def ready(self) -> bool:
+        """Tell that the box takes work. Raises: Refused (503) while it starts or stops."""
+        return self._wire.ask(routes.ready()).ready
+
+    def logs(self, lines: int = 100, level: str = "debug", app: str | None = None) -> BoxLog:
+        """Give the last lines of the box's own log, newest last.
+
+        level: the least to show.   app: only what names this app.
+        """
+        return self._wire.ask(routes.logs(lines, level, app))
+
+    def metrics(self) -> str:
+        """Give all counts in Prometheus' text format."""
+        return self._wire.ask(routes.metrics())
+
+    # -- apps --------------------------------------------------------------------------------------
+
+    def apps(self) -> list[shapes.App]:
+        """List the apps, by name."""
+        return self._wire.ask(routes.apps())
+
+    def app(self, name: str) -> shapes.AppDetail:
+        """Say all about one app: state, limits, versions, and what became of its frames."""
+        return self._wire.ask(routes.app(name))
+
+    def app_log(self, name: str, lines: int = 100, level: str = "debug") -> shapes.Log:
+        """Give the end of an app's log, newest last. level: the least to show."""
+        return self._wire.ask(routes.app_log(name, lines, level))
+
+    def rollback(self, name: str, version: str | None = None) -> shapes.Deployed:
+        """Let an earlier version answer; without one, that which did before the current one."""
+        return self._wire.ask(routes.rollback(name, version))
+
+    def enable(self, name: str) -> shapes.App:
+        """Let a disabled app answer again."""
+        return self._wire.ask(routes.enable(name))
+
+    def disable(self, name: str) -> shapes.App:
+        """Let an app answer nothing, restarts included, until it is enabled or deployed."""
+        return self._wire.ask(routes.disable(name))
+
+    def delete_app(self, name: str) -> None:
+        """Forget an app and its versions; its predictions stay in the history."""
+        self._wire.ask(routes.delete_app(name))
+
+    def deploy(self, name: str, content: bytes) -> shapes.Deployed:
+        """Deploy a .wasm or a .zip bundle; it answers when this returns."""
+        return self._wire.ask(routes.deploy(name, content))
+
+    def predict(self, app: str, picture: bytes) -> shapes.Answer:
+        """Show a picture (JPEG, PNG or WebP) to an app."""
+        return self._wire.ask(routes.predict(app, picture))
+
+    # -- models ------------------------------------------------------------------------------------
+
+    def models(self) -> shapes.Models:
+        """List the models and the loaded graphs."""
+        return self._wire.ask(routes.models())
+
+    def model(self, name: str) -> shapes.ModelVersions:
+        """Say all about a model, version by version."""
+        return self._wire.ask(routes.model(name))
+
+    def upload_model(self, name: str, version: str, content: ModelContent) -> shapes.Added:
+        """Add a model: a .tar, .tar.gz or .zip of its folder, or its files by name.
+
+        content: an archive that is an open file is read as it is sent.
+        The box loads it in every encoding that it has a runtime for before this returns.
+        """
+        return self._wire.ask(routes.upload_model(name, version, content))
+
+    def delete_model(self, name: str, version: str) -> None:
+        """Delete a version that was uploaded."""
+        self._wire.ask(routes.delete_model(name, version))
+
+    def plan(self, name: str, version: str | None = None) -> shapes.ModelPlan:
+        """Tell how a version's loaded graphs are run, and what that was chosen from."""
+        return self._wire.ask(routes.plan(name, version))
+
+    def sample(
+        self, name: str, picture: bytes | None = None, *, version: str | None = None,
+        encoding: str | None = None,
+    ) -> shapes.Sample:  # fmt: skip
+        """Show a picture to a model, without an app; without one, the model's own sample."""
+        return self._wire.ask(routes.sample(name, picture, version, encoding))
+
+    # -- predictions -------------------------------------------------------------------------------
+
+    def predictions(self, **filters: Unpack[Filters]) -> shapes.Page:
+        """Give one page of the history, newest first; filters that are None say nothing."""
+        return self._wire.ask(routes.predictions(filters))
+
+    def history(self, **filters: Unpack[Filters]) -> Iterator[shapes.Prediction]:
+        """Give all that match, newest first; pages of `limit` are fetched as they are needed."""
+        filters.setdefault("limit", routes.PAGE_ROWS)
+        while True:
+            page = self.predictions(**filters)
+            yield from page.predictions
+            if page.next_before is None:
+                return
+            filters["before"] = page.next_before
+
+    def summary(self, interval_s: int, **filters: Unpack[Span]) -> shapes.Summary:
+        """Count labels in all, and in each interval of so many seconds."""
+        return self._wire.ask(routes.summary(interval_s, filters))
+
+    def stream(
+        self, *, after: int | None = None, on_break: OnBreak | None = None,
+        **filters: Unpack[Watched],
+    ) -> Stream:  # fmt: skip
+        """Give predictions as they are made, until closed; a restart of the box is got over.
+
+        after: first what came after this prediction's id; None = what comes from now on.
+        on_break: told why, each time that the stream broke and will be resumed.
+        """
+        if after is None:
+            # So that even a break right now loses none.
+            after = self._wire.ask(routes.newest())
+        following = Following(self._wire.patience, random.random, after)
+        return Stream(self._wire, filters, following, on_break)
