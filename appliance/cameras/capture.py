@@ -19,7 +19,6 @@ from appliance.cameras.scaling import Scaler, fit_wh
 from appliance.cameras.shots import Shot, ShotSource, Tally
 from appliance.cameras.wire import Counts, Job, Report
 
-REPORT_EVERY_S = 0.25
 # A film that is so late (a slow decoder, a stream that paused) goes on from here instead of
 # running to catch up.
 _LATE_S = 0.5
@@ -51,7 +50,7 @@ class Capture:
         self._gate = Gate(job.fps)
         self._motion = None if job.motion is None else MotionState(job.motion)
         self._sequence = job.first_sequence
-        self._reported_at = 0.0
+        self._reported = Counts()
         # Of films: when the first pass began, and how much of all passes is over.
         self._starts_at: float | None = None
         self._passed_s = 0.0
@@ -70,7 +69,6 @@ class Capture:
                 if self._realtime and self._waits(at_s):
                     return True
             self._take(shot, at_s)
-            self.report_counts(is_due=False)
         # The next pass begins when the last frame of this one has been shown for its time.
         self._passed_s += last_s + 1 / (source.opened.fps or _DEFAULT_FPS)
         return self._tally.decoded > before
@@ -85,18 +83,16 @@ class Capture:
             self._starts_at += late_s
         return late_s < 0 and self._stop.wait(-late_s)
 
-    def report_counts(self, *, is_due: bool) -> None:
-        """Send the counts, at most every quarter of a second unless it is due."""
-        now = time.monotonic()
-        if is_due or now - self._reported_at >= REPORT_EVERY_S:
-            self._reported_at = now
-            tally = self._tally
-            self._report(
-                Counts(
-                    tally.decoded, tally.rate, tally.corrupt, tally.motion,
-                    self._writer.overwritten, tally.busy,
-                )
-            )  # fmt: skip
+    def report_counts(self) -> None:
+        """Send the counts if they have changed; from any thread."""
+        tally = self._tally
+        counts = Counts(
+            tally.decoded, tally.rate, tally.corrupt, tally.motion, self._writer.overwritten,
+            tally.busy,
+        )  # fmt: skip
+        if counts != self._reported:
+            self._reported = counts
+            self._report(counts)
 
     def _take(self, shot: Shot, at_s: float | None) -> None:
         # At decode: the picture is here now, whatever follows takes its time.

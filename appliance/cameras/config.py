@@ -47,7 +47,7 @@ class CameraConfig(Table):
     )
     loop: bool = False
     realtime: bool = True
-    stall_s: float = Field(20.0, ge=0.2, le=3600)
+    stall_s: float = Field(20.0, ge=0.5, le=3600)
     frozen_s: float | None = Field(60.0, gt=0, le=86400)
     motion: MotionGate | None = None
     apps: Feeds | None = None

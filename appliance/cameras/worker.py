@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # How long the loop may take to notice SIGTERM; FFmpeg may be waiting for a packet.
 _IN_ORDER_S = 1.0
+_REPORT_EVERY_MS = 250
 # prctl(2): which signal the end of the thread that started us sends.
 _PR_SET_PDEATHSIG = 1
 
@@ -46,25 +47,33 @@ def main() -> int:
         return 0
     job = read_job(line)
     _limit(job.data_bytes)
-    watch = threading.Thread(target=_watch, args=(wakes, stop, finished), name="watch", daemon=True)
-    watch.start()
 
     def report(what: Report) -> None:
         # A box that does not read must not stop the camera: what it misses is in the next counts.
         with contextlib.suppress(BlockingIOError):
             os.write(reports, report_line(what))
 
-    _work(job, report, stop)
-    finished.set()
-    return 0
-
-
-def _work(job: Job, report: Callable[[Report], None], stop: threading.Event) -> None:
-    """Take pictures until there are no more, and say how it ended."""
     from appliance.cameras.capture import Capture
 
     tally = Tally()
     capture = Capture(job, tally, report, stop)
+    watch = threading.Thread(
+        target=_watch, args=(wakes, stop, finished, capture), name="watch", daemon=True
+    )
+    watch.start()
+    _work(job, capture, tally, report, stop)
+    finished.set()
+    return 0
+
+
+def _work(
+    job: Job,
+    capture: "Capture",
+    tally: Tally,
+    report: Callable[[Report], None],
+    stop: threading.Event,
+) -> None:
+    """Take pictures until there are no more, and say how it ended."""
     try:
         _passes(job, capture, tally, report, stop)
         end: Report = Ended()
@@ -72,7 +81,7 @@ def _work(job: Job, report: Callable[[Report], None], stop: threading.Event) -> 
         end = Failed(str(exc))
     except MemoryError:
         end = Failed("decoding needs more memory than a camera may use")
-    capture.report_counts(is_due=True)
+    capture.report_counts()
     if not stop.is_set():
         report(end)
 
@@ -141,13 +150,19 @@ def _limit(data_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _watch(wakes: int, stop: threading.Event, finished: threading.Event) -> None:
-    """End the process when the box is gone, or when SIGTERM has no effect."""
+def _watch(
+    wakes: int, stop: threading.Event, finished: threading.Event, capture: "Capture"
+) -> None:
+    """End the process when the box is gone, or when SIGTERM has no effect; report meanwhile.
+
+    The counts are sent from here: the loop may be waiting for a camera that has fallen silent.
+    """
     poll = select.poll()
     for fd in (0, wakes):
         poll.register(fd, select.POLLIN)
     while True:
-        ready = {fd for fd, _ in poll.poll()}
+        ready = {fd for fd, _ in poll.poll(_REPORT_EVERY_MS)}
+        capture.report_counts()
         if 0 in ready and not os.read(0, 4096):
             os._exit(0)
         if wakes in ready:

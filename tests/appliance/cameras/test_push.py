@@ -107,11 +107,11 @@ def test_what_is_no_frame(picture: bytes, reason: str) -> None:
 
 def test_states() -> None:
     """Nothing yet, live, silent for too long, stopped."""
-    one = camera(stall_s=0.2)
+    one = camera(stall_s=0.5)
     states = [one.status().state]
     one.push(png())
     states.append(one.status().state)
-    assert one.wait_newer(7, 0.25) is None
+    assert one.wait_newer(7, 0.6) is None
     states.append(one.status().state)
     one.stop()
     states.append(one.status().state)
