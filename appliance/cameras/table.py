@@ -127,6 +127,7 @@ class CameraTable:
     def change(self, config: CameraConfig) -> Camera:
         """Let a camera go on with another configuration; its numbers go on, too.
 
+        What it feeds is nothing to its source, which is not opened again for that.
         Raises: NotFound.
         """
         name, config = config.name, _stable(config)
@@ -134,9 +135,14 @@ class CameraTable:
             old = self.get(name)
             if old.config == config:
                 return old
-            # Stopped first: a device can be opened once only.
-            old.stop()
-            camera = self._replace(self._snapshot(), config, Start(old.next_sequence))
+            if old.config.model_copy(update={"apps": config.apps}) == config:
+                configs = {key: one.config for key, one in self._snapshot().items()}
+                self._write(configs | {name: config}, without=name)
+                camera, old.config = old, config
+            else:
+                # Stopped first: a device can be opened once only.
+                old.stop()
+                camera = self._replace(self._snapshot(), config, Start(old.next_sequence))
         log.info("camera changed camera=%s url=%s", name, config.shown_url)
         self._tell(name, camera)
         return camera

@@ -252,3 +252,18 @@ def _started(one: CameraConfig, start: Start) -> Camera:
     from appliance.cameras.camera import make_camera
 
     return make_camera(one, Start(start.sequence + 100))
+
+
+def test_what_a_camera_feeds_changes_without_opening_it_again(
+    table: CameraTable, tmp_path: Path
+) -> None:
+    """The stream goes on; the listeners hear of it, and the file has it."""
+    heard: list[tuple[str, Camera | None]] = []
+    before = table.add(config())
+    table.listen(lambda *news: heard.append(news))
+    after = table.change(config(apps=["cat", {"app": "dog", "fps": 2}]))
+
+    assert before is after
+    assert [("door", before)] == heard
+    assert ["cat", "dog"] == [feed.app for feed in before.config.apps]
+    assert before.config == again(tmp_path).get("door").config
