@@ -41,6 +41,11 @@ def _json_of(shape: type[Shape]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+def content_of(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """Describe an answer of bytes for the OpenAPI page."""
+    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
+
+
 @router.get("")
 def list_cameras(box: TheBox) -> shapes.Cameras:
     """List the cameras and how each is."""
@@ -106,7 +111,7 @@ def remove_camera(name: Name, box: TheBox) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{name}/snapshot.jpg", response_class=Response)
+@router.get("/{name}/snapshot.jpg", response_class=Response, responses=content_of("image/jpeg"))
 def take_snapshot(
     name: Name, box: TheBox, labels: Labels = True, width: Width = None
 ) -> Response:  # fmt: skip

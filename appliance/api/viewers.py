@@ -20,7 +20,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from appliance.api.body import TheBox
-from appliance.api.cameras import Labels, Name, Width
+from appliance.api.cameras import Labels, Name, Width, content_of
 from appliance.api.rooms import Rooms
 from appliance.cameras.states import Camera
 from appliance.errors import ApplianceError
@@ -39,7 +39,10 @@ _AGAIN_S = 2.0
 _LEAVE_S = 1.0
 
 
-@router.get("/{name}/stream.mjpg", response_class=Response)
+@router.get(
+    "/{name}/stream.mjpg", response_class=Response,
+    responses=content_of("multipart/x-mixed-replace"),
+)  # fmt: skip
 async def watch_camera(
     name: Name, box: TheBox, labels: Labels = True, width: Width = None,
     fps: Annotated[float, Query(gt=0, le=MAX_FPS, description="pictures a second at most")] = 10.0,
@@ -60,7 +63,7 @@ class MjpegStream(Response):
         self._camera = camera
         self._look = look
         self._period_s = 1.0 / fps
-        self._is_cut = False
+        self._has_left = False
         # A thread of its own to wait in: the others are for requests.
         self._thread = anyio.CapacityLimiter(1)
 
@@ -72,13 +75,14 @@ class MjpegStream(Response):
                 group.start_soon(self._until_stopped, group.cancel_scope)
                 await self._show(send)
                 group.cancel_scope.cancel()
-            # To who was cut off it would wait for room; the server hangs up.
-            if not self._is_cut:
+            # To who does not read it would wait for room, to who has gone it must not be said.
+            if not self._has_left:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _until_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._has_left = True
         scope.cancel()
 
     async def _until_stopped(self, scope: anyio.CancelScope) -> None:
@@ -88,7 +92,7 @@ class MjpegStream(Response):
         try:
             await stopping.wait()
             await anyio.sleep(_LEAVE_S)
-            self._is_cut = True
+            self._has_left = True
             scope.cancel()
         finally:
             forget()

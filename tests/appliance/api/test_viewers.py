@@ -115,6 +115,14 @@ def test_a_stream_shows_picture_after_picture(service: Service) -> None:
     assert 4 == len(set(shown))
 
 
+def test_a_stream_may_be_asked_about(service: Service) -> None:
+    """HEAD is answered with the head, and ends."""
+    answer = service.http.head("/v1/cameras/film/stream.mjpg")
+
+    assert (200, b"") == (answer.status_code, answer.content)
+    assert "Traceback" not in service.log.read_text()
+
+
 def test_a_stream_goes_on_when_its_camera_is_changed(service: Service) -> None:
     """Who looks sees the camera as it now is, and the end when it is removed."""
     service.http.post("/v1/cameras", json={"name": "gone", "url": "push:"})
