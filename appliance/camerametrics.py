@@ -5,6 +5,7 @@
     edge_frame_to_prediction_seconds{camera,app}     histogram: from capture to stored prediction
     edge_camera_reconnects_total, edge_camera_restarts_total{camera}
     edge_camera_last_frame_age_seconds{camera}       absent before the first
+    edge_camera_viewers                              streams that are looked at now
     edge_camera_state{camera,state}                  1 for the state it is in, 0 for the others
 
 Labels are names that the operator gave, of at most as many cameras and apps as the box takes, and
@@ -51,8 +52,8 @@ class CameraCounts:
     apps: tuple[AppFrames, ...]
 
 
-def families(cameras: Iterable[CameraCounts]) -> Iterable[Metric]:
-    """Make the metrics of all cameras."""
+def families(cameras: Iterable[CameraCounts], viewers: int) -> Iterable[Metric]:
+    """Make the metrics of all cameras. viewers: of their streams, now."""
     frames = CounterMetricFamily(
         "edge_camera_frames", "frames of cameras", labels=("camera", "outcome")
     )
@@ -92,3 +93,4 @@ def families(cameras: Iterable[CameraCounts]) -> Iterable[Metric]:
         for name in camera.states:
             state.add_metric((camera.name, name), float(name == camera.state))
     yield from (frames, at_apps, latency, reconnects, restarts, age, state)
+    yield GaugeMetricFamily("edge_camera_viewers", "streams that are looked at now", viewers)

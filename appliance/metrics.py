@@ -45,6 +45,7 @@ class Snapshot:
     registry: RegistryStatistics
     apps: tuple[AppCounts, ...]
     cameras: tuple[CameraCounts, ...] = ()
+    viewers: int = 0
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -82,7 +83,7 @@ class _Shown:
             for outcome, count in app.outcomes.items():
                 frames.add_metric((app.name, outcome), count)
         yield frames
-        yield from families(self._snapshot.cameras)
+        yield from families(self._snapshot.cameras, self._snapshot.viewers)
 
     def _models(self) -> Iterable[Metric]:
         figures = {

@@ -34,7 +34,12 @@ def _snapshot(box: Rooms) -> Snapshot:
             labels = (name, version) if name else _UNNAMED
             graphs[labels] = (*graphs.get(labels, ()), counts)
     return Snapshot(
-        graphs, box.scheduler.statistics(), registry, tuple(_apps(box)), tuple(_cameras(box))
+        graphs,
+        box.scheduler.statistics(),
+        registry,
+        tuple(_apps(box)),
+        tuple(_cameras(box)),
+        box.viewing.seats.taken,
     )
 
 
