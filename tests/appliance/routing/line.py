@@ -20,7 +20,8 @@ from appliance.store import PredictionStore
 from tests.appliance.workshop import Workshop
 
 WAIT_S = 30
-PIXELS = np.zeros((6, 8, 3), np.uint8)
+# As wide as a digit can say for a guest, and high enough for a banner.
+PIXELS = np.full((64, 8, 3), 128, np.uint8)
 
 
 class WatchedStore(PredictionStore):
