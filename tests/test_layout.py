@@ -43,7 +43,7 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
-    "appliance.api.rpc.server", "appliance.api.rpc.streams",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams", "appliance.api.server",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
     "appliance.routing.pairs", "appliance.routing.router", "appliance.cli.demo",
 }  # fmt: skip
@@ -61,7 +61,11 @@ HOLDERS = {
         f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream", "viewers")
     },
     "multiprocessing": set(),
-    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
+    "concurrent": {
+        "appliance.api.rpc.server",
+        "appliance.api.rpc.streams",
+        "appliance.api.server",
+    },
     "sqlite3": {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
