@@ -63,12 +63,11 @@ class Capture:
             if self._stop.is_set():
                 return True
             self._tally.decoded += 1
-            at_s: float | None = None
             if shot.media_s is not None:
-                at_s, last_s = self._passed_s + shot.media_s, shot.media_s
-                if self._realtime and self._waits(at_s):
+                last_s = shot.media_s
+                if self._realtime and self._waits(self._passed_s + last_s):
                     return True
-            self._take(shot, at_s)
+            self._take(shot)
         # The next pass begins when the last frame of this one has been shown for its time.
         self._passed_s += last_s + 1 / (source.opened.fps or _DEFAULT_FPS)
         return self._tally.decoded > before
@@ -94,11 +93,16 @@ class Capture:
             self._reported = counts
             self._report(counts)
 
-    def _take(self, shot: Shot, at_s: float | None) -> None:
+    def wants(self, at_s: float, of_film: bool) -> bool:
+        """Decide whether it is the turn of a frame; films that loop go on in their own time."""
+        return self._gate.passes(self._passed_s + at_s if of_film else at_s)
+
+    def _take(self, shot: Shot) -> None:
         # At decode: the picture is here now, whatever follows takes its time.
         monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
         now = monotonic_ns / 1e9
-        if not shot.is_chosen and not self._gate.passes(now if at_s is None else at_s):
+        at_s = now if shot.media_s is None else shot.media_s
+        if not shot.is_chosen and not self.wants(at_s, shot.media_s is not None):
             self._tally.rate += 1
             return
         sequence, self._sequence = self._sequence, self._sequence + 1

@@ -3,6 +3,7 @@
 import errno
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,12 +19,14 @@ from av.video.stream import VideoStream
 
 from appliance.cameras.opening import opening_of, sentence_of
 from appliance.cameras.pace import Thrift
-from appliance.cameras.shots import Shot, SourceError, Tally
+from appliance.cameras.shots import Shot, SourceError, Tally, Wants
 from appliance.cameras.urls import Kind
 from appliance.cameras.wire import Job, Opened
 
 # FFmpeg opens what has timestamps of some sort; a film without is shown at this rate.
 _DEFAULT_FPS = 25.0
+# Pictures in a decoder at once, at most; H.264 and HEVC have up to 16.
+_MAX_HELD_BACK = 64
 # PyAV gives the codec's flags as a plain number, newer ones than its enum knows among them.
 _INTRA_ONLY: int = Properties.INTRA_ONLY.value  # type: ignore[assignment]
 
@@ -43,7 +46,7 @@ class Film:
     Raises: SourceError if it cannot be opened or has no picture.
     """
 
-    def __init__(self, job: Job, tally: Tally) -> None:
+    def __init__(self, job: Job, tally: Tally, wants: Wants) -> None:
         self._job = job
         self._tally = tally
         self._container = _open(job)
@@ -60,10 +63,15 @@ class Film:
         context = self._stream.codec_context
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.opened = Opened(context.name, context.width, context.height, float(rate or 0))
-        is_intra = bool(context.codec.properties & _INTRA_ONLY)
-        self._thrift = Thrift(job.fps, is_intra=is_intra)
+        self._is_intra = bool(context.codec.properties & _INTRA_ONLY)
+        self._thrift = Thrift(
+            job.fps, is_intra=self._is_intra, passes=lambda at_s: wants(at_s, self._is_timed)
+        )
+        # Times of packets that the rate has let through: the decoder holds back some pictures,
+        # and those that come out after it are not all of the same choice.
+        self._chosen: deque[int] = deque(maxlen=_MAX_HELD_BACK)
         self._first_s: float | None = None
-        self._shown = 0
+        self._packets = self._shown = 0
 
     def _video(self) -> VideoStream:
         if not self._container.streams.video:
@@ -84,15 +92,20 @@ class Film:
             raise SourceError(_explain(exc, self._job)) from exc
 
     def _decode(self, packet: "Packet[VideoStream]") -> Iterator[Shot]:
-        at_s = self._time_of(packet.pts if packet.pts is not None else packet.dts)
+        at_s = self._time_of(packet.pts, self._packets)
+        self._packets += 1
         # A packet without anything in it ends the film: the decoder gives what it held back.
         is_last = packet.size == 0
         if packet.is_corrupt:
             self._tally.corrupt += 1
             return
-        if not is_last and not self._thrift.wants(at_s, is_key=packet.is_keyframe):
+        # Without a time its picture could not be told from its neighbours when it comes out.
+        has_time = self._is_intra or packet.pts is not None
+        if has_time and not is_last and not self._thrift.wants(at_s, is_key=packet.is_keyframe):
             self._tally.rate += 1
             return
+        if self._thrift.decides_rate and packet.pts is not None:
+            self._chosen.append(packet.pts)
         skips = self._thrift.skips_unreferenced(at_s)
         self._stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
         try:
@@ -103,24 +116,31 @@ class Film:
         if skips and not pictures:
             self._tally.rate += 1
         for picture in pictures:
-            yield from self._check(picture)
+            yield from self._check(picture, at_s)
 
-    def _check(self, picture: VideoFrame) -> Iterator[Shot]:
+    def _check(self, picture: VideoFrame, packet_s: float) -> Iterator[Shot]:
         if picture.is_corrupt or not picture.width or not picture.height:
             self._tally.corrupt += 1
             return
-        at_s = self._time_of(picture.pts)
+        if self._is_intra:
+            at_s, is_chosen = packet_s, True
+        else:
+            at_s = self._time_of(picture.pts, self._shown)
+            is_chosen = picture.pts in self._chosen
         self._thrift.count_decoded(at_s)
         self._shown += 1
-        yield Shot(picture, at_s if self._is_timed else None, self._thrift.decides_rate)
+        yield Shot(picture, at_s if self._is_timed else None, is_chosen)
 
-    def _time_of(self, pts: int | None) -> float:
-        """Tell the time within the film, from 0; for what comes live, now."""
+    def _time_of(self, pts: int | None, count: int) -> float:
+        """Tell the time within the film, from 0; for what comes live, now.
+
+        count: of packets or pictures before it, for a film that has no times.
+        """
         if not self._is_timed:
             return time.monotonic()
         base = self._stream.time_base
         if pts is None or base is None:
-            return self._shown / (self.opened.fps or _DEFAULT_FPS)
+            return count / (self.opened.fps or _DEFAULT_FPS)
         at_s = float(pts * base)
         if self._first_s is None:
             self._first_s = at_s

@@ -4,12 +4,15 @@ Times are seconds on any one clock that the caller chooses and never mixes.
 """
 
 from collections import deque
+from collections.abc import Callable
 from itertools import pairwise
 
 # Frames come some milliseconds early or late; without leave every second one of a 30 fps stream
 # would miss its 30 fps turn.
 _EARLY = 0.25
 _EARLY_S = 0.01
+# Frames a little out of order are late ones, no jump of the clock.
+_BACK_S = 10.0
 # A measured rate covers this; chosen, not measured.
 _WINDOW_S = 3.0
 
@@ -28,8 +31,8 @@ class Gate:
     def passes(self, at_s: float) -> bool:
         """Decide about a frame of this time; a clock that jumps back starts anew."""
         due_s = self._due_s
-        is_back = at_s < self._last_s
-        self._last_s = at_s
+        is_back = at_s < self._last_s - _BACK_S
+        self._last_s = at_s if is_back else max(at_s, self._last_s)
         if due_s is None or is_back or at_s - due_s > self._period_s:
             # First, or so late that turns were missed: those are not made up for in a burst.
             self._due_s = at_s + self._period_s
@@ -73,16 +76,19 @@ class Thrift:
     """Decides how much of a stream has to be decoded to get the wanted rate.
 
     fps: wanted; None = all.   is_intra: every packet is a whole picture by itself (MJPEG, raw).
+    passes: the camera's gate; one for all, or two would disagree about whose turn it is.
 
     A packet is left undecoded where the rest can do without it: any packet of such a stream, and
     of others all but the key frames if those come often enough. Between that and everything, the
     decoder is told to leave out frames that no other refers to (`skips_unreferenced`).
     """
 
-    def __init__(self, fps: float | None, *, is_intra: bool) -> None:
+    def __init__(
+        self, fps: float | None, *, is_intra: bool, passes: Callable[[float], bool]
+    ) -> None:
         self._fps = fps
         self._is_intra = is_intra
-        self._gate = Gate(fps)
+        self._passes = passes
         self._keys: deque[float] = deque(maxlen=4)
         self._keys_only = False
         self._arriving = Meter()
@@ -100,7 +106,7 @@ class Thrift:
         if self._fps is None:
             return True
         if self._is_intra:
-            return self._gate.passes(at_s)
+            return self._passes(at_s)
         self._arriving.count(at_s)
         if is_key:
             # Only here: whoever goes back to everything needs the key frame that the rest is
@@ -109,7 +115,7 @@ class Thrift:
             self._keys_only = self._has_keys_enough(self._fps)
         if not self._keys_only:
             return True
-        return is_key and self._gate.passes(at_s)
+        return is_key and self._passes(at_s)
 
     def _has_keys_enough(self, fps: float) -> bool:
         gaps = [after - before for before, after in pairwise(self._keys)]

@@ -1,6 +1,6 @@
 """What a source of frames is to the worker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -8,6 +8,10 @@ from appliance.cameras.wire import Opened
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+
+# (seconds, whether they are of the film and not of the clock) -> whether it is a frame's turn.
+Wants = Callable[[float, bool], bool]
 
 
 class SourceError(Exception):

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from appliance.cameras.shots import ShotSource, SourceError, Tally
+from appliance.cameras.shots import ShotSource, SourceError, Tally, Wants
 from appliance.cameras.urls import Kind
 from appliance.cameras.wire import Ended, Failed, Job, Report, read_job, report_line
 
@@ -97,7 +97,7 @@ def _passes(
     loops = job.source.is_on("loop", default=job.loop)
     is_first = True
     while True:
-        with contextlib.closing(_open(job, tally)) as source:
+        with contextlib.closing(_open(job, tally, capture.wants)) as source:
             if is_first:
                 report(source.opened)
             is_first = False
@@ -112,7 +112,7 @@ def _passes(
                 return
 
 
-def _open(job: Job, tally: Tally) -> ShotSource:
+def _open(job: Job, tally: Tally, wants: Wants) -> ShotSource:
     # Imported where needed: half of a worker's start is imports.
     kind, address = job.source.kind, job.source.address
     if kind is Kind.TEST:
@@ -126,7 +126,7 @@ def _open(job: Job, tally: Tally) -> ShotSource:
     from appliance.cameras.decoder import Film, log_to_stderr
 
     log_to_stderr()
-    return Film(job, tally)
+    return Film(job, tally, wants)
 
 
 def _own_stdout() -> int:

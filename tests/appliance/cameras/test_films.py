@@ -213,3 +213,13 @@ def test_a_pattern(run: Run, folder: Path) -> None:
     found = counters(run(f"{folder}/[ab].*?fps=50&loop=1"), 4)
 
     assert [0, 1, 0, 1] == [painted for _, painted in found]
+
+
+def test_a_film_that_loops_keeps_the_wanted_rate(run: Run, tmp_path: Path) -> None:
+    """Over many passes, while all is decoded and then key frames alone: 6 of 30 a second."""
+    film = encode(tmp_path / "a.mp4", frames=120, options={"g": "5"}, size_wh=(64, 48))
+    camera = run(f"{film}?loop=1&realtime=0", fps=6)
+    status = until(camera, lambda status: status.frames > 2000)
+    shown = status.frames - status.dropped[Drop.RATE]
+
+    assert 0.2 == pytest.approx(shown / status.frames, rel=0.1)

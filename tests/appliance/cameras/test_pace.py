@@ -99,12 +99,14 @@ def wanted(thrift: Thrift, *, fps: int, key_every: int, seconds: int) -> int:
 
 def test_pictures_by_themselves_are_chosen_before_decoding() -> None:
     """MJPEG at 30 for 5 a second: one in six is decoded."""
-    assert 50 == wanted(Thrift(5, is_intra=True), fps=30, key_every=1, seconds=10)
+    assert 50 == wanted(
+        Thrift(5, is_intra=True, passes=Gate(5).passes), fps=30, key_every=1, seconds=10
+    )
 
 
 def test_key_frames_alone_are_decoded_where_they_are_enough() -> None:
     """A key frame a second serves 1 fps; the first three seconds are for learning that."""
-    thrift = Thrift(1, is_intra=False)
+    thrift = Thrift(1, is_intra=False, passes=Gate(1).passes)
 
     assert 90 + 7 == wanted(thrift, fps=30, key_every=30, seconds=10)
     assert thrift.decides_rate
@@ -112,7 +114,7 @@ def test_key_frames_alone_are_decoded_where_they_are_enough() -> None:
 
 def test_all_is_decoded_where_key_frames_are_too_few() -> None:
     """Two seconds between them cannot serve 1 fps."""
-    thrift = Thrift(1, is_intra=False)
+    thrift = Thrift(1, is_intra=False, passes=Gate(1).passes)
 
     assert 300 == wanted(thrift, fps=30, key_every=60, seconds=10)
     assert not thrift.decides_rate
@@ -120,12 +122,14 @@ def test_all_is_decoded_where_key_frames_are_too_few() -> None:
 
 def test_without_a_rate_all_is_decoded() -> None:
     """Nobody said that less is enough."""
-    assert 300 == wanted(Thrift(None, is_intra=True), fps=30, key_every=1, seconds=10)
+    assert 300 == wanted(
+        Thrift(None, is_intra=True, passes=Gate(None).passes), fps=30, key_every=1, seconds=10
+    )
 
 
 def test_more_is_decoded_again_when_key_frames_become_rare() -> None:
     """From the next key frame on, which the rest of its group needs."""
-    thrift = Thrift(1, is_intra=False)
+    thrift = Thrift(1, is_intra=False, passes=Gate(1).passes)
     wanted(thrift, fps=30, key_every=30, seconds=10)
     later = [thrift.wants(10 + n / 30, is_key=n in (0, 120)) for n in range(180)]
 
@@ -134,7 +138,7 @@ def test_more_is_decoded_again_when_key_frames_become_rare() -> None:
 
 def test_unreferenced_frames_are_left_out_while_enough_remain() -> None:
     """Half of 30 is more than 5."""
-    thrift = Thrift(5, is_intra=False)
+    thrift = Thrift(5, is_intra=False, passes=Gate(5).passes)
     skips = []
     for n in range(600):
         thrift.wants(n / 30, is_key=n % 300 == 0)
@@ -147,7 +151,7 @@ def test_unreferenced_frames_are_left_out_while_enough_remain() -> None:
 
 def test_unreferenced_frames_are_decoded_again_if_the_rest_is_too_little() -> None:
     """A stream of which little is referred to; tried once only."""
-    thrift = Thrift(5, is_intra=False)
+    thrift = Thrift(5, is_intra=False, passes=Gate(5).passes)
     for n in range(300):
         thrift.wants(n / 30, is_key=n % 300 == 0)
     thrift.skips_unreferenced(9.9)
