@@ -1,11 +1,12 @@
 """Frames that clients post to a push camera: one picture, or many in one request."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from appliance.api import shapes
-from appliance.api.body import TheBox, body_of
+from appliance.api.body import TheBox, body_of, on_thread
 from appliance.api.cameras import Name
 from appliance.cameras.states import Camera, Drop
 from appliance.cameras.urls import Kind
@@ -84,12 +85,12 @@ async def push_frames(name: Name, request: Request, box: TheBox) -> shapes.Pushe
     try:
         async for chunk in request.stream():
             for picture in splitter.feed(chunk):
-                await run_in_threadpool(intake.take, picture)
+                await on_thread(partial(intake.take, picture))
             # An upload may last for ever; the box may not.
             if box.readiness.phase is Phase.STOPPING:
                 return intake.summary()
     except ClientDisconnect as exc:
         raise BadRequest("body: the client left before its end") from exc
     for picture in splitter.finish():
-        await run_in_threadpool(intake.take, picture)
+        await on_thread(partial(intake.take, picture))
     return intake.summary()
