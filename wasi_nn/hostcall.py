@@ -54,6 +54,8 @@ class Guest:
 
     session: what the instance owns.   on_error: told every failed WASI-NN call, function name and
     error; the guest itself gets only an errno.
+    calls_at_ease: host calls before `on_many_calls` is asked again, each of which takes Python's
+    lock from everybody else; counted down by every call.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Guest:
         self.session = session
         self.on_error = on_error
         self.interrupt: BaseException | None = None
+        self.calls_at_ease = 1 << 62
         # None until the instance exists; `memory` is the checked way to it.
         self.bound_memory: GuestMemory | None = None
 
@@ -75,6 +78,10 @@ class Guest:
         if self.bound_memory is None:
             raise MissingMemory("the guest exports no memory: wanted an export named memory")
         return self.bound_memory
+
+    def on_many_calls(self) -> None:
+        """Hold a guest up that calls the host without end; an embedder decides how."""
+        self.calls_at_ease = 1 << 62
 
     def bind(self, memory: Any) -> None:
         """Take the instance's exported memory, if it is one."""
@@ -178,8 +185,12 @@ class FastPath:
         def callback(_env: object, caller: int, raw: Any, _count: int) -> int:
             try:
                 guest = _thread.guest
-                if guest is not None and guest.bound_memory is None:
-                    bind(guest, caller)
+                if guest is not None:
+                    if guest.bound_memory is None:
+                        bind(guest, caller)
+                    guest.calls_at_ease -= 1
+                    if guest.calls_at_ease < 0:
+                        guest.on_many_calls()
                 errno = function(guest, *raw[0:stop:_WORDS_PER_VALUE]) or 0
                 if has_result:
                     raw[0] = errno
@@ -258,8 +269,12 @@ class PublicPath:
         def callback(caller: wasmtime.Caller, *arguments: int) -> int | None:
             try:
                 guest = _thread.guest
-                if guest is not None and guest.bound_memory is None:
-                    guest.bind(caller.get("memory"))
+                if guest is not None:
+                    if guest.bound_memory is None:
+                        guest.bind(caller.get("memory"))
+                    guest.calls_at_ease -= 1
+                    if guest.calls_at_ease < 0:
+                        guest.on_many_calls()
                 # The public API hands i32 over as signed.
                 errno = function(guest, *[argument & 0xFFFFFFFF for argument in arguments]) or 0
                 errno = int(errno) & 0xFFFFFFFF

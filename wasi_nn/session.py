@@ -100,7 +100,7 @@ class Session:
             raise InvalidArgument(
                 f"load: got a model of {size_bytes} bytes, wanted at most "
                 f"{self.limits.model_bytes}; raise the app's limit or name a shipped model"
-            )
+            ).over("model_bytes", size_bytes, self.limits.model_bytes)
         self.policy.check_device(device)
         options = GraphOptions(
             device,
@@ -143,7 +143,9 @@ class Session:
         if reference is None:
             raise InvalidArgument(f"graph handle: got {graph}, {_known(self._graphs)}")
         if len(self._contexts) >= self.limits.contexts:
-            raise Busy(f"execution contexts: {self.limits.contexts} are open, the app's limit")
+            raise Busy(
+                f"execution contexts: {self.limits.contexts} are open, the app's limit"
+            ).over("handles", len(self._contexts) + 1, self.limits.contexts)
         inputs: list[Array | None] = [None] * len(reference.graph.inputs)
         handle = next(self._context_ids)
         self._contexts[handle] = Context(reference.share(), graph, inputs)
@@ -273,7 +275,9 @@ class Session:
 
     def _check_room_for_graph(self) -> None:
         if len(self._graphs) >= self.limits.graphs:
-            raise Busy(f"graphs: {self.limits.graphs} are loaded, the app's limit; unload one")
+            raise Busy(
+                f"graphs: {self.limits.graphs} are loaded, the app's limit; unload one"
+            ).over("graphs", len(self._graphs) + 1, self.limits.graphs)
 
     def _check_room_for_bytes(self, wanted_bytes: int) -> None:
         held = sum(context.size_bytes() for context in self._contexts.values())
@@ -281,7 +285,7 @@ class Session:
             raise InvalidArgument(
                 f"tensors: {held} bytes held and {wanted_bytes} more wanted, the app's limit is "
                 f"{self.limits.tensor_bytes}"
-            )
+            ).over("tensor_bytes", held + wanted_bytes, self.limits.tensor_bytes)
 
 
 def _known(table: Mapping[int, object]) -> str:

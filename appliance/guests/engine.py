@@ -17,13 +17,14 @@ from importlib.metadata import version
 import wasmtime
 
 from appliance.errors import BadGuest
-from appliance.guests import frames
+from appliance.guests import frames, sleeping
 from wasi_nn import wamr, witx
 
 TICK_S = 0.010
+# What a guest may nest; wasmtime's default, half a megabyte.
+STACK_BYTES = 512 * 1024
 
-WASI = "wasi_snapshot_preview1"
-MODULES = (WASI, witx.MODULE, wamr.MODULE, frames.MODULE)
+MODULES = (sleeping.MODULE, witx.MODULE, wamr.MODULE, frames.MODULE)
 
 
 class Ticker:
@@ -82,6 +83,7 @@ class GuestEngine:
     def __init__(self, *, counts_fuel: bool = False) -> None:
         config = wasmtime.Config()
         config.epoch_interruption = True
+        config.max_wasm_stack = STACK_BYTES
         config.consume_fuel = counts_fuel
         self.counts_fuel = counts_fuel
         # Part of every cache key: code compiled for one engine does not run in the other.
@@ -92,15 +94,40 @@ class GuestEngine:
         witx.add_to_linker(self.linker)
         wamr.add_to_linker(self.linker)
         frames.add_to_linker(self.linker)
+        sleeping.add_to_linker(self.linker)
         self.ticker = Ticker(self.engine)
+        self._lock = threading.Lock()
+        self._is_started = False
+        self._counting: GuestEngine | None = None
 
     def start(self) -> None:
         """Begin to count time."""
-        self.ticker.start()
+        with self._lock:
+            self._is_started = True
+            self.ticker.start()
+            if self._counting is not None:
+                self._counting.start()
 
     def stop(self) -> None:
         """Stop counting; no guest may run any more."""
-        self.ticker.stop()
+        with self._lock:
+            self.ticker.stop()
+            if self._counting is not None:
+                self._counting.stop()
+
+    def counting(self) -> "GuestEngine":
+        """Give the engine that counts fuel, made when the first app wants it; it stops with this.
+
+        The others' code stays as fast as it is.
+        """
+        if self.counts_fuel:
+            return self
+        with self._lock:
+            if self._counting is None:
+                self._counting = GuestEngine(counts_fuel=True)
+                if self._is_started:
+                    self._counting.start()
+            return self._counting
 
     def link(self, module: wasmtime.Module) -> wasmtime.InstancePre:
         """Resolve a module's imports.

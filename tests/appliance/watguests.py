@@ -23,6 +23,8 @@ _IMPORTS = {
     "fd_write": '(import "wasi_snapshot_preview1" "fd_write"'
     " (func $fd_write (param i32 i32 i32 i32) (result i32)))",
     "proc_exit": '(import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))',
+    "poll_oneoff": '(import "wasi_snapshot_preview1" "poll_oneoff"'
+    " (func $poll (param i32 i32 i32 i32) (result i32)))",
     "path_open": '(import "wasi_snapshot_preview1" "path_open" (func $path_open'
     " (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))",
 }

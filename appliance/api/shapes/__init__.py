@@ -8,6 +8,7 @@ from appliance.api.shapes.apps import (
     Answer,
     App,
     AppDetail,
+    Breach,
     Deployed,
     Limits,
     Log,
@@ -40,9 +41,9 @@ from appliance.api.shapes.models import (
 from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Added", "Answer", "App", "AppDetail", "Bucket", "Counts", "Deployed", "Error", "Figure",
-    "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine", "MeasuredPlan",
-    "Model", "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan",
+    "Added", "Answer", "App", "AppDetail", "Breach", "Bucket", "Counts", "Deployed", "Error",
+    "Figure", "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine",
+    "MeasuredPlan", "Model", "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan",
     "ModelVersions", "Models", "Page", "Plan", "Prediction", "Rollback", "Sample",
     "SampleTiming", "Score", "Summary", "Timing", "Version",
 ]  # fmt: skip

@@ -1,0 +1,156 @@
+"""How much of the box an app may take by failing, and how many of its frames may be inside.
+
+Rules:
+1. A failed frame's processor time is a debt, paid back at a tenth of a core. Over BURST_S of it the
+   app is suspended until it is paid: an app that only burns its deadline costs the others a tenth
+   of a core, one that traps at once is hardly slowed. Time spent waiting in queues is no debt.
+2. Until its first answer, and while in debt, one frame of an app runs at a time.
+3. Frames over the app's `frames` are refused at once: each holds a thread of the box.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from appliance.errors import GuestFailed, Suspended, Unavailable
+from appliance.guests.program import Program
+from appliance.guests.runner import Answer, Runner
+from appliance.records import Frame
+from wasi_nn.executor import Cancellation
+
+# Chosen: bad luck with some frames is no debt, a loop up to the default deadline is 95 s of pause.
+BURST_S = 0.5
+PAID_PER_S = 0.1
+_MAX_DEBT_S = BURST_S + PAID_PER_S * 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """now: monotonic seconds.   spent: processor seconds of the calling thread."""
+
+    now: Callable[[], float] = time.monotonic
+    spent: Callable[[], float] = time.thread_time
+
+
+class Debt:
+    """What an app owes for its failed frames, in seconds of one core. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._owed_s = 0.0
+        self._at_s = 0.0
+
+    def owed_s(self, now_s: float) -> float:
+        """What is left of it."""
+        return max(0.0, self._owed_s - PAID_PER_S * (now_s - self._at_s))
+
+    def add(self, now_s: float, spent_s: float) -> None:
+        """Owe more, within reason: a suspension is two minutes at most."""
+        self._owed_s = min(self.owed_s(now_s) + spent_s, _MAX_DEBT_S)
+        self._at_s = now_s
+
+    def suspended_s(self, now_s: float) -> float:
+        """How long until it is paid down to what is tolerated."""
+        return max(0.0, (self.owed_s(now_s) - BURST_S) / PAID_PER_S)
+
+
+class WatchedRunner:
+    """A runner under the rules above.
+
+    instances: frames of the app that may run at the same time.
+    """
+
+    def __init__(
+        self, program: Program, runner: Runner, instances: int, clocks: Clocks | None = None
+    ) -> None:
+        self._program = program
+        self.watched = runner
+        self._instances = instances
+        self._clocks = clocks or Clocks()
+        self._changed = threading.Condition()
+        self._debt = Debt()
+        self._inside = 0
+        self._running = 0
+        self._is_trusted = False
+
+    @property
+    def suspended_s(self) -> float:
+        """How long the app will still be suspended."""
+        with self._changed:
+            return self._debt.suspended_s(self._clocks.now())
+
+    def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
+        """See `Runner.run`. Raises: also Suspended."""
+        with self._admitted():
+            started_s = self._clocks.spent()
+            try:
+                answer = self.watched.run(frame, cancellation)
+            except GuestFailed:
+                spent_s = self._clocks.spent() - started_s
+                with self._changed:
+                    self._debt.add(self._clocks.now(), spent_s)
+                raise
+            self._is_trusted = True
+            return answer
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self.watched.close()
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        with self._changed:
+            self._check()
+            self._inside += 1
+        try:
+            with self._turn():
+                yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        deadline_s = self._program.limits.deadline_s
+        with self._changed:
+            is_free = self._changed.wait_for(
+                lambda: self._running < self._allowed(), timeout=deadline_s
+            )
+            if not is_free:
+                raise Unavailable(
+                    f"app {self._program.name}: all {self._allowed()} instances stayed busy for "
+                    f"{deadline_s:g} s; send fewer frames at once"
+                )
+            # Those before it may have put the app into debt while it waited.
+            self._check_debt()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _allowed(self) -> int:
+        is_well = self._is_trusted and not self._debt.owed_s(self._clocks.now())
+        return self._instances if is_well else 1
+
+    def _check(self) -> None:
+        self._check_debt()
+        limit = self._program.limits.frames
+        if self._inside >= limit:
+            self._program.breaches.note("frames", limit, self._inside + 1)
+            raise Unavailable(
+                f"app {self._program.name}: {self._inside} frames are running or waiting, the "
+                "app's limit; send fewer at once or raise frames in [limits]"
+            )
+
+    def _check_debt(self) -> None:
+        left_s = self._debt.suspended_s(self._clocks.now())
+        if left_s > 0:
+            raise Suspended(
+                f"app {self._program.name}: suspended for another {left_s:.1f} s, for its failed "
+                f"frames took over {BURST_S:g} s of a core; see its last_error",
+                retry_after_s=left_s,
+            )
