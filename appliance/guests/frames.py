@@ -159,7 +159,8 @@ class FrameGuest(Guest):
 
     def _note(self, name: str, error: NNError) -> None:
         self.last_error = f"{name}: {error}"
-        self.was_busy = isinstance(error, Busy)
+        # At a limit of its own it is not the box that is busy.
+        self.was_busy = isinstance(error, Busy) and error.excess is None
         if error.excess is not None:
             excess = error.excess
             self.breaches.note(excess.limit, excess.allowed, excess.wanted)
