@@ -56,7 +56,8 @@ class AppLimits(Table):
     memory_bytes: linear memory of one instance.   deadline_s: wall time of one frame.
     fuel: instructions of one frame; None = not counted, which is faster.
     output_bytes: predictions about one frame.   log_bytes: what it prints and logs about one.
-    host_calls: of one frame.   handles: execution contexts.   tensor_bytes: of all tensors alive.
+    host_calls: of one frame, slowed down after 10 000; None = any number at full speed.
+    handles: execution contexts.   tensor_bytes: of all tensors alive.
     instances: run at the same time; None = one per core.
     frames: running and waiting, so that one app cannot hold all of the box's threads.
     """
@@ -74,7 +75,7 @@ class AppLimits(Table):
     table_elements: int = Field(100_000, gt=0, le=10_000_000)
     instances: int | None = Field(None, gt=0, le=64)
     frames: int = Field(16, gt=0, le=1024)
-    host_calls: int = Field(500_000, gt=0)
+    host_calls: int | None = Field(500_000, gt=0)
     log_bytes: SizeBytes = 256 * KIB
 
     def over(self, defaults: "AppLimits") -> "AppLimits":

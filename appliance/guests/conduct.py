@@ -1,9 +1,9 @@
 """How much of the box an app may take by failing, and how many of its frames may be inside.
 
 Rules:
-1. A failed frame's processor time is a debt, paid back at a tenth of a core. Over BURST_S of it the
-   app is suspended until it is paid: an app that only burns its deadline costs the others a tenth
-   of a core, one that traps at once is hardly slowed. Time spent waiting in queues is no debt.
+1. A failed frame's processor time is a debt, paid back at a twentieth of a core. Over BURST_S of
+   it the app is suspended until it is paid: one that only burns its deadline costs the others a
+   twentieth of a core, one that traps at once is hardly slowed. Waiting in queues is no debt.
 2. Until its first answer, and while in debt, one frame of an app runs at a time.
 3. Frames over the app's `frames` are refused at once: each holds a thread of the box.
 """
@@ -20,10 +20,11 @@ from appliance.guests.runner import Answer, Runner
 from appliance.records import Frame
 from wasi_nn.executor import Cancellation
 
-# Chosen: bad luck with some frames is no debt, a loop up to the default deadline is 95 s of pause.
+# Bad luck with some frames is no debt; a loop up to the default deadline is 190 s of pause. With a
+# tenth, a spinning guest cost a busy machine of two cores 15 % of its polite app's rate.
 BURST_S = 0.5
-PAID_PER_S = 0.1
-_MAX_DEBT_S = BURST_S + PAID_PER_S * 120.0
+PAID_PER_S = 0.05
+_MAX_DEBT_S = BURST_S + PAID_PER_S * 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Debt:
         return max(0.0, self._owed_s - PAID_PER_S * (now_s - self._at_s))
 
     def add(self, now_s: float, spent_s: float) -> None:
-        """Owe more, within reason: a suspension is two minutes at most."""
+        """Owe more, within reason: a suspension is five minutes at most."""
         self._owed_s = min(self.owed_s(now_s) + spent_s, _MAX_DEBT_S)
         self._at_s = now_s
 

@@ -11,7 +11,7 @@ import math
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 
 import wasmtime
@@ -19,6 +19,8 @@ import wasmtime
 from appliance.errors import BadGuest
 from appliance.guests import frames, sleeping
 from wasi_nn import wamr, witx
+from wasi_nn.hostcall import wrapping
+from wasi_nn.metering import CallMeter
 
 TICK_S = 0.010
 # What a guest may nest; wasmtime's default, half a megabyte.
@@ -78,9 +80,10 @@ class GuestEngine:
     """Makes instances of compiled guests.
 
     counts_fuel: count instructions, which costs about 10 % and compiles to other code.
+    meter: measures every call of the host.
     """
 
-    def __init__(self, *, counts_fuel: bool = False) -> None:
+    def __init__(self, *, counts_fuel: bool = False, meter: CallMeter | None = None) -> None:
         config = wasmtime.Config()
         config.epoch_interruption = True
         config.max_wasm_stack = STACK_BYTES
@@ -91,10 +94,9 @@ class GuestEngine:
         self.engine = wasmtime.Engine(config)
         self.linker = wasmtime.Linker(self.engine)
         self.linker.define_wasi()
-        witx.add_to_linker(self.linker)
-        wamr.add_to_linker(self.linker)
-        frames.add_to_linker(self.linker)
-        sleeping.add_to_linker(self.linker)
+        with wrapping(meter.wrap) if meter is not None else nullcontext():
+            for offered in (witx, wamr, frames, sleeping):
+                offered.add_to_linker(self.linker)
         self.ticker = Ticker(self.engine)
         self._lock = threading.Lock()
         self._is_started = False

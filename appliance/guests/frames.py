@@ -48,8 +48,10 @@ _MAX_LOG_BYTES = 8 * 1024
 # Host calls of one frame at full speed, more than reading a picture pixel by pixel takes in rows;
 # then so many between two rests. 50 000 a second are left.
 _CALLS_AT_EASE = 10_000
+_ANY_NUMBER = 1 << 62
 _CALLS_BETWEEN_RESTS = 16
 _REST_S = 0.0002
+_LONG_REST_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class FrameGuest(Guest):
     """A guest of the box: a WASI-NN guest that is shown frames.
 
     limits: the app's.   breaches: told which of them held.
-    stop: ends the call that is under way at the guest's next branch.
+    stop: ends the call that is under way at the guest's next function.
     last_error: of the WASI-NN and frame calls about the present frame; "" if all went well.
     was_busy: whether that error was that the box was too busy.
     refused: why an output about it was not taken; "" if none was refused.
@@ -113,27 +115,35 @@ class FrameGuest(Guest):
         """Count from nothing again: limits of calls and of log bytes hold for one call."""
         self.has_too_many_calls = False
         self._logged_bytes = 0
-        self._calls_granted = self.calls_at_ease = min(_CALLS_AT_EASE, self.limits.host_calls)
+        limit = self.limits.host_calls
+        granted = _ANY_NUMBER if limit is None else min(_CALLS_AT_EASE, limit)
+        self._calls_granted = self.calls_at_ease = granted
 
     @property
     def host_calls(self) -> int:
         """How often the call under way has called the host."""
         return self._calls_granted - self.calls_at_ease
 
-    def on_many_calls(self) -> None:
-        """Slow a guest down that calls much, and stop it at its limit.
+    def on_many_calls(self) -> bool:
+        """Slow a guest down that calls much, and end it at its limit.
 
         Every call takes Python's lock; sleeping a little gives it to those who wait for it.
+        Where the trap is not taken (streams), the guest is slowed down to its deadline.
         """
         limit = self.limits.host_calls
-        if self.host_calls > limit:
+        if limit is not None and self.host_calls > limit:
             if not self.has_too_many_calls:
                 self.has_too_many_calls = True
                 self.breaches.note("host_calls", limit, self.host_calls)
             self._stop()
+            time.sleep(_LONG_REST_S)
+            return True
         time.sleep(_REST_S)
-        self._calls_granted += _CALLS_BETWEEN_RESTS
-        self.calls_at_ease += _CALLS_BETWEEN_RESTS
+        room = _CALLS_BETWEEN_RESTS if limit is None else limit - self.host_calls + 1
+        more = min(_CALLS_BETWEEN_RESTS, room)
+        self._calls_granted += more
+        self.calls_at_ease += more
+        return False
 
     def count_call(self) -> None:
         """Count a call that does not come through the linker: a write to a standard stream."""

@@ -101,7 +101,10 @@ class Instance:
         return cast(int, self._run(lambda: self._entry(*arguments), cancellation))
 
     def stop_soon(self) -> None:
-        """End the call that is under way at the guest's next branch; from a host function only."""
+        """End the call that is under way when the guest next enters a function.
+
+        From a host function only. A loop has read its deadline before: it ends with that.
+        """
         self._is_stopped = True
         self._store.set_epoch_deadline(0)
 
@@ -149,6 +152,12 @@ class Instance:
     def _failure(self, error: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestFailed:
         """Say why a call ended."""
         limits = self.program.limits
+        if self.guest.has_too_many_calls:
+            return GuestFailed(
+                f"the guest was stopped after {limits.host_calls} calls of the host about one "
+                "frame; raise host_calls in [limits] if it needs more",
+                reason=FailureReason.CALLS,
+            )
         if isinstance(error, wasmtime.ExitTrap):
             return GuestFailed(
                 f"the guest exited with status {error.code}{self._hint()}",
@@ -175,12 +184,6 @@ class Instance:
                 f"the guest was stopped after {self._fuel} instructions, its fuel; raise fuel in "
                 "[limits] if it needs more",
                 reason=FailureReason.FUEL,
-            )
-        if self.guest.has_too_many_calls:
-            return GuestFailed(
-                f"the guest was stopped after {limits.host_calls} calls of the host about one "
-                "frame; raise host_calls in [limits] if it needs more",
-                reason=FailureReason.CALLS,
             )
         if error.trap_code is wasmtime.TrapCode.INTERRUPT:
             if not self._is_stopped:

@@ -46,7 +46,7 @@ class Limits(Shape):
     table_elements: int
     instances: int | None = Field(description="null: one per core")
     frames: int
-    host_calls: int
+    host_calls: int | None = Field(description="null: any number")
     log_bytes: int
 
 

@@ -56,7 +56,7 @@ def test_a_hostile_app_ends_with_its_reason_and_the_polite_one_goes_on(
     def show() -> None:
         assert service.show("classifier", coffee).status_code == 200
 
-    kept = Siege(show, hostile_call(client, attacker, picture), 0.2, 0.4).kept(turns=3)
+    kept = Siege(show, hostile_call(client, attacker, picture), 0.15, 0.3).kept(turns=3)
 
     detail = service.http.get(f"/v1/apps/{attacker.name}").json()
     reasons = set(detail["failures"]) - {"suspended"}
