@@ -65,5 +65,6 @@ def test_a_hostile_app_ends_with_its_reason_and_the_polite_one_goes_on(
     assert attacker.words in detail["last_error"] + detail["last_deploy_error"]
     assert attacker.limits >= set(detail["breaches"])
     assert bool(attacker.limits) == bool(detail["breaches"])
+    assert bool(attacker.limits) == (detail["last_breach"] is not None)
     assert kept >= _KEPT
     assert service.http.delete(f"/v1/apps/{attacker.name}").status_code == 204
