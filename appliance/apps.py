@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.errors import ApplianceError, Conflict, GuestFailed, NotFound
+from appliance.errors import ApplianceError, Conflict, GuestFailed, NotFound, Suspended
 from appliance.guests.command import CommandRunner
+from appliance.guests.conduct import WatchedRunner
 from appliance.guests.program import Program
 from appliance.guests.reactor import ReactorRunner
 from appliance.guests.runner import Runner
@@ -25,7 +26,7 @@ class AppStatistics:
     """Counts of one version since it went live.
 
     failures: by reason.   guest_s: time spent in the guest, all frames together.
-    last_error: the last failure's sentence, "" if there was none.
+    last_error: the last failure's sentence, "" if there was none.   last_error_at: Unix seconds.
     frames_last_minute: those of the last 60 seconds.
     """
 
@@ -35,6 +36,7 @@ class AppStatistics:
     guest_s: float
     last_error: str
     frames_last_minute: int = 0
+    last_error_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class LiveApp:
 
     program: Program
     version: str
-    runner: Runner
+    runner: WatchedRunner
     went_live_at: float
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _users: int = 0
@@ -56,6 +58,7 @@ class LiveApp:
     _guest_s: float = 0.0
     _failures: dict[str, int] = field(default_factory=dict)
     _last_error: str = ""
+    _last_error_at: float | None = None
     _pace: LastMinute = field(default_factory=LastMinute)
 
     @property
@@ -77,14 +80,16 @@ class LiveApp:
             self._frames += 1
             self._pace.note(time.monotonic())
             self._failures[str(reason)] = self._failures.get(str(reason), 0) + 1
-            self._last_error = str(error)
+            # What is refused meanwhile must not hide why.
+            if not isinstance(error, Suspended):
+                self._last_error, self._last_error_at = str(error), time.time()
 
     def statistics(self) -> AppStatistics:
         """Take a snapshot."""
         with self._lock:
             return AppStatistics(
                 self._frames, self._predictions, dict(self._failures), self._guest_s,
-                self._last_error, self._pace.total(time.monotonic()),
+                self._last_error, self._pace.total(time.monotonic()), self._last_error_at,
             )  # fmt: skip
 
     def acquire(self) -> None:
@@ -219,6 +224,7 @@ def make_live(
 
     Raises: GuestFailed if it cannot even be instantiated.
     """
+    instances = program.limits.instances or instances
     runner: Runner
     if program.mode is Mode.REACTOR:
         runner = reactor = ReactorRunner(program, instances)
@@ -229,4 +235,4 @@ def make_live(
             raise
     else:
         runner = CommandRunner(program, scratch)
-    return LiveApp(program, version, runner, clock())
+    return LiveApp(program, version, WatchedRunner(program, runner, instances), clock())

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.apps import AppTable, make_live
@@ -249,8 +249,11 @@ class Deployer:
     def _bring_up(
         self, bundle: Bundle, manifest: AppManifest, before_switch: Callable[[], None]
     ) -> None:
-        module = self._cache.module(bundle.wasm)
-        program = make_program(self._host, module, manifest)
+        host, cache = self._host, self._cache
+        if manifest.limits_over(host.defaults).fuel is not None:
+            host = replace(host, engine=host.engine.counting())
+            cache = cache.for_engine(host.engine)
+        program = make_program(host, cache.module(bundle.wasm), manifest)
         live = make_live(
             program, bundle.version, instances=self._instances, scratch=self._scratch,
             clock=self._clock,

@@ -14,6 +14,7 @@
      |- GuestFailed    502 guest_failed   the guest was reached and gave no usable answer
      |- ModelFailed    502 model_failed   the model was run and gave no usable answer
      |- Unavailable    503 unavailable    the box cannot do it now; the same call may work later
+     |   `- Suspended  503 suspended      the app pays back what its failed frames took
      |- BadSettings    500 bad_settings   the operator's settings; the box does not start
      `- Internal       500 internal       our own broken promise
 
@@ -110,6 +111,8 @@ class FailureReason(StrEnum):
     EXIT = "exit"
     DEADLINE = "deadline"
     MEMORY = "memory"
+    FUEL = "fuel"
+    CALLS = "calls"
     OUTPUT = "output"
     ERRNO = "errno"
 
@@ -147,6 +150,12 @@ class Unavailable(ApplianceError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Suspended(Unavailable):
+    """The app is not run for a while: its failed frames took more than their share."""
+
+    code = "suspended"
 
 
 class BadSettings(ApplianceError):

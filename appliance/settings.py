@@ -53,8 +53,13 @@ def _parse_mode(value: object) -> object:
 class AppLimits(Table):
     """What one app may use. `model_fields_set` tells what was said and what is the default.
 
-    memory_bytes: linear memory.   deadline_s: wall time of one frame.   fuel: None = not counted.
-    output_bytes: per frame.   tensor_bytes: of all tensors alive at once.
+    memory_bytes: linear memory of one instance.   deadline_s: wall time of one frame.
+    fuel: instructions of one frame; None = not counted, which is faster.
+    output_bytes: predictions about one frame.   log_bytes: what it prints and logs about one.
+    host_calls: of one frame, slowed down after 10 000; None = any number at full speed.
+    handles: execution contexts.   tensor_bytes: of all tensors alive.
+    instances: run at the same time; None = one per core.
+    frames: running and waiting, so that one app cannot hold all of the box's threads.
     """
 
     # 4 GiB is all that wasm32 can address.
@@ -66,6 +71,12 @@ class AppLimits(Table):
     handles: int = Field(64, gt=0)
     graphs: int = Field(8, gt=0)
     tensor_bytes: SizeBytes = 256 * MIB
+    # A function table of a large C++ program has some thousands; 8 bytes each.
+    table_elements: int = Field(100_000, gt=0, le=10_000_000)
+    instances: int | None = Field(None, gt=0, le=64)
+    frames: int = Field(16, gt=0, le=1024)
+    host_calls: int | None = Field(500_000, gt=0)
+    log_bytes: SizeBytes = 256 * KIB
 
     def over(self, defaults: "AppLimits") -> "AppLimits":
         """Lay what was said here over somebody's defaults."""

@@ -20,7 +20,9 @@ Source: WASI-NN witx `$nn_errno`; 100 and up from WasmEdge's plugin. Which situa
 number follows WasmEdge, the one host whose test suite asserts them.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 
 class Errno(IntEnum):
@@ -38,10 +40,31 @@ class Errno(IntEnum):
     END_OF_SEQUENCE = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Which limit a call went over.
+
+    limit: its name to the operator.   wanted, allowed: in the limit's unit.
+    """
+
+    limit: str
+    wanted: int
+    allowed: int
+
+
 class NNError(Exception):
-    """A WASI-NN call failed; the message says what, got, wanted and what to do."""
+    """A WASI-NN call failed; the message says what, got, wanted and what to do.
+
+    excess: the limit that refused it, if one did.
+    """
 
     errno = Errno.RUNTIME_ERROR
+    excess: Excess | None = None
+
+    def over(self, limit: str, wanted: int, allowed: int) -> Self:
+        """Name the limit that refused the call."""
+        self.excess = Excess(limit, wanted, allowed)
+        return self
 
 
 class InvalidArgument(NNError):

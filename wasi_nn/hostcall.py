@@ -54,6 +54,8 @@ class Guest:
 
     session: what the instance owns.   on_error: told every failed WASI-NN call, function name and
     error; the guest itself gets only an errno.
+    calls_at_ease: host calls before `on_many_calls` is asked again, each of which takes Python's
+    lock from everybody else; counted down by every call.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Guest:
         self.session = session
         self.on_error = on_error
         self.interrupt: BaseException | None = None
+        self.calls_at_ease = 1 << 62
         # None until the instance exists; `memory` is the checked way to it.
         self.bound_memory: GuestMemory | None = None
 
@@ -75,6 +78,14 @@ class Guest:
         if self.bound_memory is None:
             raise MissingMemory("the guest exports no memory: wanted an export named memory")
         return self.bound_memory
+
+    def on_many_calls(self) -> bool:
+        """Hold a guest up that calls the host without end; an embedder decides how.
+
+        Returns: whether this call is to end the guest by a trap.
+        """
+        self.calls_at_ease = 1 << 62
+        return False
 
     def bind(self, memory: Any) -> None:
         """Take the instance's exported memory, if it is one."""
@@ -173,13 +184,18 @@ class FastPath:
         stop = _WORDS_PER_VALUE * len(ty.params) or -_WORDS_PER_VALUE
         has_result = bool(ty.results)
         bind = self._bind
+        ended = self._ended
 
         # This is the price of every host call, so it is written out: no helper, no tuple.
         def callback(_env: object, caller: int, raw: Any, _count: int) -> int:
             try:
                 guest = _thread.guest
-                if guest is not None and guest.bound_memory is None:
-                    bind(guest, caller)
+                if guest is not None:
+                    if guest.bound_memory is None:
+                        bind(guest, caller)
+                    guest.calls_at_ease -= 1
+                    if guest.calls_at_ease < 0 and guest.on_many_calls():
+                        return ended()
                 errno = function(guest, *raw[0:stop:_WORDS_PER_VALUE]) or 0
                 if has_result:
                     raw[0] = errno
@@ -226,6 +242,12 @@ class FastPath:
 
         return call
 
+    def _ended(self) -> int:
+        """Make a trap, which wasmtime takes over, and free of Python's exceptions (guarantee 1)."""
+        text = b"ended by the host"
+        trap = self._ffi.wasmtime_trap_new(ctypes.create_string_buffer(text), len(text))
+        return ctypes.cast(trap, ctypes.c_void_p).value or 0
+
     def _bind(self, guest: Guest, caller: int) -> None:
         """Find the memory of a guest that calls us from its start section."""
         item = self._ffi.wasmtime_extern_t()
@@ -258,8 +280,12 @@ class PublicPath:
         def callback(caller: wasmtime.Caller, *arguments: int) -> int | None:
             try:
                 guest = _thread.guest
-                if guest is not None and guest.bound_memory is None:
-                    guest.bind(caller.get("memory"))
+                if guest is not None:
+                    if guest.bound_memory is None:
+                        guest.bind(caller.get("memory"))
+                    guest.calls_at_ease -= 1
+                    if guest.calls_at_ease < 0:
+                        guest.on_many_calls()
                 # The public API hands i32 over as signed.
                 errno = function(guest, *[argument & 0xFFFFFFFF for argument in arguments]) or 0
                 errno = int(errno) & 0xFFFFFFFF
@@ -322,6 +348,21 @@ def using(path: Path) -> Iterator[None]:
         _path = previous
 
 
+Wrapper = Callable[[str, HostFunction], HostFunction]
+_wrap: Wrapper = lambda name, function: function  # noqa: E731
+
+
+@contextmanager
+def wrapping(wrapper: Wrapper) -> Iterator[None]:
+    """Define host functions as the wrapper makes them of name and function, inside the block."""
+    global _wrap
+    previous, _wrap = _wrap, wrapper
+    try:
+        yield
+    finally:
+        _wrap = previous
+
+
 def define(
     linker: wasmtime.Linker, module: str, name: str, parameters: int, function: HostFunction,
     *, has_result: bool = True,
@@ -333,7 +374,7 @@ def define(
     """
     i32 = wasmtime.ValType.i32
     ty = wasmtime.FuncType([i32() for _ in range(parameters)], [i32()] if has_result else [])
-    _path.define(linker, module, name, ty, function)
+    _path.define(linker, module, name, ty, _wrap(f"{module}.{name}", function))
 
 
 def memory_of(store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:

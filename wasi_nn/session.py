@@ -59,6 +59,7 @@ class Session:
     registry: where graphs come from.   executor: who computes.   keeper: holds the graphs beyond
     this session's life.   ticket: on whose behalf; replace it before each call into the guest to
     set the deadline.
+    computes: done so far.   bytes_in, bytes_out: copied from and for the guest.
     Not thread-safe, as a Store is not.
     """
 
@@ -75,6 +76,8 @@ class Session:
         self.policy = policy or Policy()
         self.ticket = Ticket()
         self.computes = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
         self._keeper = keeper
         self._executor = executor or DirectExecutor()
         self._graphs: dict[int, GraphReference] = {}
@@ -100,7 +103,8 @@ class Session:
             raise InvalidArgument(
                 f"load: got a model of {size_bytes} bytes, wanted at most "
                 f"{self.limits.model_bytes}; raise the app's limit or name a shipped model"
-            )
+            ).over("model_bytes", size_bytes, self.limits.model_bytes)
+        self.bytes_in += size_bytes
         self.policy.check_device(device)
         options = GraphOptions(
             device,
@@ -143,7 +147,9 @@ class Session:
         if reference is None:
             raise InvalidArgument(f"graph handle: got {graph}, {_known(self._graphs)}")
         if len(self._contexts) >= self.limits.contexts:
-            raise Busy(f"execution contexts: {self.limits.contexts} are open, the app's limit")
+            raise Busy(
+                f"execution contexts: {self.limits.contexts} are open, the app's limit"
+            ).over("handles", len(self._contexts) + 1, self.limits.contexts)
         inputs: list[Array | None] = [None] * len(reference.graph.inputs)
         handle = next(self._context_ids)
         self._contexts[handle] = Context(reference.share(), graph, inputs)
@@ -170,6 +176,7 @@ class Session:
         dims = fit(spec, tensor, f"set_input {index}")
         source = np.frombuffer(tensor.data, spec.type.storage).reshape(dims)
         np.copyto(self.input_buffer(handle, index, dims), source)
+        self.bytes_in += source.nbytes
 
     def input_spec(self, handle: int, index: int) -> TensorSpec:
         """Say what an input wants. Raises: InvalidArgument for a wrong handle or index."""
@@ -223,7 +230,9 @@ class Session:
             raise InvalidArgument(f"output index: got {index}, wanted 0..{count - 1}")
         if context.outputs is None:
             raise RuntimeFailure("get_output: nothing is computed yet; call compute first")
-        return context.outputs[index]
+        output = context.outputs[index]
+        self.bytes_out += output.nbytes
+        return output
 
     # -- streams (WasmEdge): our models give all at once, which is a stream of one step ----------
 
@@ -273,7 +282,9 @@ class Session:
 
     def _check_room_for_graph(self) -> None:
         if len(self._graphs) >= self.limits.graphs:
-            raise Busy(f"graphs: {self.limits.graphs} are loaded, the app's limit; unload one")
+            raise Busy(
+                f"graphs: {self.limits.graphs} are loaded, the app's limit; unload one"
+            ).over("graphs", len(self._graphs) + 1, self.limits.graphs)
 
     def _check_room_for_bytes(self, wanted_bytes: int) -> None:
         held = sum(context.size_bytes() for context in self._contexts.values())
@@ -281,7 +292,7 @@ class Session:
             raise InvalidArgument(
                 f"tensors: {held} bytes held and {wanted_bytes} more wanted, the app's limit is "
                 f"{self.limits.tensor_bytes}"
-            )
+            ).over("tensor_bytes", held + wanted_bytes, self.limits.tensor_bytes)
 
 
 def _known(table: Mapping[int, object]) -> str:

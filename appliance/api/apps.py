@@ -128,5 +128,6 @@ def app_of(box: Rooms, standing: Standing) -> shapes.App:
             "live_since": live.went_live_at, "frames": counts.frames,
             "predictions": counts.predictions, "failures": counts.failures,
             "guest_ms": _ms(counts.guest_s), "last_error": counts.last_error,
+            "last_error_at": counts.last_error_at,
         })  # fmt: skip
     return app

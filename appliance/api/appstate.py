@@ -13,6 +13,7 @@ from appliance.api.apps import Name, app_of
 from appliance.api.body import TheBox, read_optional_body
 from appliance.api.rooms import Rooms
 from appliance.errors import ApplianceError, BadRequest, Conflict, NotFound
+from appliance.guests.breaches import Breach
 from appliance.guests.journal import KEPT_LINES
 from appliance.manifests import AppManifest
 from appliance.settings import AppLimits
@@ -63,6 +64,9 @@ def show_app(name: Name, box: TheBox) -> shapes.AppDetail:
         return detail.model_copy(update={
             "frames_last_minute": live.statistics().frames_last_minute,
             "log_dropped": live.program.journal.dropped,
+            "breaches": dict(live.program.breaches.counts()),
+            "last_breach": _breach(live.program.breaches.last),
+            "suspended_s": live.runner.suspended_s,
         })  # fmt: skip
     return detail
 
@@ -83,6 +87,14 @@ def _manifest(box: Rooms, name: str) -> AppManifest | None:
         return box.deployer.manifest(name)
     except ApplianceError:
         return None
+
+
+def _breach(breach: Breach | None) -> shapes.Breach | None:
+    if breach is None:
+        return None
+    return shapes.Breach(
+        limit=breach.limit, at=breach.at, wanted=breach.wanted, allowed=breach.allowed
+    )
 
 
 def _limits(limits: AppLimits) -> shapes.Limits:

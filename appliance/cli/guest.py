@@ -31,6 +31,7 @@ from wasi_nn.backends import all_backends
 from wasi_nn.catalogue import Catalogue, NamedModel, StaticCatalogue, parse_preload
 from wasi_nn.errors import NotFound
 from wasi_nn.executor import DirectExecutor
+from wasi_nn.metering import CallMeter
 from wasi_nn.registry import Registry
 
 # A program run by hand may take its time; a box's app may not.
@@ -97,16 +98,17 @@ def run(
     )
     _show_log()
     # Counting needs other code than `compile` makes.
-    engine = GuestEngine(counts_fuel=statistics and not content.startswith(_ELF))
+    meter = CallMeter() if statistics else None
+    engine = GuestEngine(counts_fuel=statistics and not content.startswith(_ELF), meter=meter)
     host = Host(engine, Registry(all_backends(), catalogue), DirectExecutor(), limits)
     program = make_program(host, _module(engine, content), manifest)
     engine.start()
     try:
         is_reactor = program.mode is Mode.REACTOR
         status = (
-            _show(program, arguments or [], statistics)
+            _show(program, arguments or [], meter)
             if is_reactor
-            else _start(program, guest.name, arguments or [], folders or [], statistics)
+            else _start(program, guest.name, arguments or [], folders or [], meter)
         )
     finally:
         program.keeper.close()
@@ -129,6 +131,8 @@ def _limits(max_memory: str, timeout_s: float) -> AppLimits:
                 "deadline_s": timeout_s,
                 "output_bytes": 1 << 40,
                 "tensor_bytes": 4 * GIB,
+                "log_bytes": 1 << 40,
+                "host_calls": None,
             }
         )
     except ValidationError as exc:
@@ -148,7 +152,7 @@ def _module(engine: GuestEngine, content: bytes) -> wasmtime.Module:
 
 
 def _start(
-    program: Program, name: str, arguments: list[str], folders: list[str], statistics: bool
+    program: Program, name: str, arguments: list[str], folders: list[str], meter: CallMeter | None
 ) -> int:
     wasi = wasmtime.WasiConfig()
     wasi.argv = [name, *arguments]
@@ -171,13 +175,13 @@ def _start(
         cause = failure.__cause__
         status = cause.code if isinstance(cause, wasmtime.ExitTrap) else 1
     finally:
-        if statistics:
-            _print_statistics(instance, time.perf_counter() - started_s)
+        if meter is not None:
+            _print_statistics(instance, meter, time.perf_counter() - started_s)
         instance.close()
     return status
 
 
-def _show(program: Program, pictures: list[str], statistics: bool) -> int:
+def _show(program: Program, pictures: list[str], meter: CallMeter | None) -> int:
     """Show pictures to a reactor and print what it emits, a line each."""
     if not pictures:
         raise BadRequest(f"{program.name} is a reactor: give it pictures to be shown")
@@ -201,22 +205,35 @@ def _show(program: Program, pictures: list[str], statistics: bool) -> int:
             for output in instance.guest.hide():
                 sys.stdout.write(output.decode("utf-8", "replace") + "\n")
     finally:
-        if statistics:
-            _print_statistics(instance, time.perf_counter() - started_s)
+        if meter is not None:
+            _print_statistics(instance, meter, time.perf_counter() - started_s)
         instance.close()
     return status
 
 
-def _print_statistics(instance: Instance, wall_s: float) -> None:
+def _print_statistics(instance: Instance, meter: CallMeter, wall_s: float) -> None:
+    """Say what WasmEdge says (times, instructions), and where the host's time went.
+
+    Linear memory never shrinks, so its size at the end is its peak.
+    """
     registry = instance.program.host.registry.statistics()
-    fuel = instance.fuel_used()
-    sys.stderr.write(
-        f"wall: {wall_s * 1000:.3f} ms\n"
-        f"instructions (fuel): {'not counted in a .cwasm' if fuel is None else fuel}\n"
-        f"linear memory: {instance.memory_bytes()} bytes\n"
-        f"wasi-nn computes: {instance.guest.session.computes}\n"
-        f"graphs loaded: {registry.loads}, found in the cache: {registry.hits}\n"
-    )
+    session, fuel = instance.guest.session, instance.fuel_used()
+    wasm_s = max(wall_s - meter.seconds, 1e-9)
+    lines = [
+        f"wall: {wall_s * 1000:.3f} ms",
+        f"in wasm and WASI: {wasm_s * 1000:.3f} ms",
+        f"in host functions: {meter.seconds * 1000:.3f} ms",
+        f"instructions (fuel): {'not counted in a .cwasm' if fuel is None else fuel}",
+        f"linear memory: {instance.memory_bytes()} bytes at most",
+        f"wasi-nn computes: {session.computes}",
+        f"wasi-nn bytes: {session.bytes_in} in, {session.bytes_out} out",
+        f"graphs loaded: {registry.loads}, found in the cache: {registry.hits}",
+    ]
+    if fuel is not None:
+        lines.insert(4, f"instructions per second: {fuel / wasm_s:.0f}")
+    for name, cost in sorted(meter.costs.items(), key=lambda item: -item[1].seconds):
+        lines.append(f"call {name}: {cost.count} times, {cost.seconds * 1000:.3f} ms")
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def _to(stream: TextIO) -> Callable[[bytes], int | None]:

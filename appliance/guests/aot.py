@@ -78,6 +78,10 @@ class AotCache:
         self._folder = folder
         self._engine = engine
 
+    def for_engine(self, engine: GuestEngine) -> "AotCache":
+        """Give the same folder for another engine."""
+        return AotCache(self._folder, engine)
+
     def module(self, wasm: bytes) -> wasmtime.Module:
         """Give the compiled module, compiling only if no good entry is there.
 

@@ -5,7 +5,6 @@ of this box. Its model loads are answered by the cache (`wasi_nn.keeper`).
 """
 
 import errno
-import logging
 import shutil
 import tempfile
 import time
@@ -64,13 +63,8 @@ class CommandRunner:
         wasi.stdin_file = file
         wasi.preopen_dir(str(file.parent), GUEST_FOLDER, False)
         stdout = Lines(self._program.limits.output_bytes)
-        journal = self._program.journal
         started_s = time.perf_counter()
-        instance = Instance(
-            self._program,
-            wasi,
-            Output(stdout.take, lambda raw: journal.write_output(logging.WARNING, raw)),
-        )
+        instance = Instance(self._program, wasi, Output(stdout.take))
         stdout.on_overflow = instance.stop_soon
         try:
             call_start(instance, stdout, cancellation)
@@ -111,7 +105,7 @@ def call_start(
         instance.call(cancellation=cancellation)
     except GuestFailed as failure:
         if stdout.is_over:
-            raise stdout.failure() from failure
+            raise _overflow(instance, stdout) from failure
         if failure.reason is not FailureReason.EXIT:
             raise
         if not is_success(failure):
@@ -119,7 +113,14 @@ def call_start(
                 raise too_busy(instance.program.name, instance.guest.last_error) from failure
             raise
     if stdout.is_over:
-        raise stdout.failure()
+        raise _overflow(instance, stdout)
+
+
+def _overflow(instance: Instance, stdout: "Lines") -> GuestFailed:
+    """Note that it was too much, and say so."""
+    allowed = instance.program.limits.output_bytes
+    instance.program.breaches.note("output_bytes", allowed, stdout.wanted_bytes)
+    return stdout.failure()
 
 
 def is_success(failure: GuestFailed) -> bool:
@@ -135,12 +136,15 @@ class Lines:
         self._limit_bytes = limit_bytes
         self._collected = bytearray()
         self.is_over = False
+        self.wanted_bytes = 0
         self.on_overflow: Callable[[], None] = lambda: None
 
     def take(self, raw: bytes) -> int | None:
         """Take a write of the guest's. Returns: None, or a negative errno once it is over."""
         if len(self._collected) + len(raw) > self._limit_bytes:
-            self.is_over = True
+            if not self.is_over:
+                self.is_over = True
+                self.wanted_bytes = len(self._collected) + len(raw)
             self.on_overflow()
             return -errno.EFBIG
         self._collected += raw

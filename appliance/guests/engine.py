@@ -11,19 +11,22 @@ import math
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 
 import wasmtime
 
 from appliance.errors import BadGuest
-from appliance.guests import frames
+from appliance.guests import frames, sleeping
 from wasi_nn import wamr, witx
+from wasi_nn.hostcall import wrapping
+from wasi_nn.metering import CallMeter
 
 TICK_S = 0.010
+# What a guest may nest; wasmtime's default, half a megabyte.
+STACK_BYTES = 512 * 1024
 
-WASI = "wasi_snapshot_preview1"
-MODULES = (WASI, witx.MODULE, wamr.MODULE, frames.MODULE)
+MODULES = (sleeping.MODULE, witx.MODULE, wamr.MODULE, frames.MODULE)
 
 
 class Ticker:
@@ -77,11 +80,13 @@ class GuestEngine:
     """Makes instances of compiled guests.
 
     counts_fuel: count instructions, which costs about 10 % and compiles to other code.
+    meter: measures every call of the host.
     """
 
-    def __init__(self, *, counts_fuel: bool = False) -> None:
+    def __init__(self, *, counts_fuel: bool = False, meter: CallMeter | None = None) -> None:
         config = wasmtime.Config()
         config.epoch_interruption = True
+        config.max_wasm_stack = STACK_BYTES
         config.consume_fuel = counts_fuel
         self.counts_fuel = counts_fuel
         # Part of every cache key: code compiled for one engine does not run in the other.
@@ -89,18 +94,42 @@ class GuestEngine:
         self.engine = wasmtime.Engine(config)
         self.linker = wasmtime.Linker(self.engine)
         self.linker.define_wasi()
-        witx.add_to_linker(self.linker)
-        wamr.add_to_linker(self.linker)
-        frames.add_to_linker(self.linker)
+        with wrapping(meter.wrap) if meter is not None else nullcontext():
+            for offered in (witx, wamr, frames, sleeping):
+                offered.add_to_linker(self.linker)
         self.ticker = Ticker(self.engine)
+        self._lock = threading.Lock()
+        self._is_started = False
+        self._counting: GuestEngine | None = None
 
     def start(self) -> None:
         """Begin to count time."""
-        self.ticker.start()
+        with self._lock:
+            self._is_started = True
+            self.ticker.start()
+            if self._counting is not None:
+                self._counting.start()
 
     def stop(self) -> None:
         """Stop counting; no guest may run any more."""
-        self.ticker.stop()
+        with self._lock:
+            self.ticker.stop()
+            if self._counting is not None:
+                self._counting.stop()
+
+    def counting(self) -> "GuestEngine":
+        """Give the engine that counts fuel, made when the first app wants it; it stops with this.
+
+        The others' code stays as fast as it is.
+        """
+        if self.counts_fuel:
+            return self
+        with self._lock:
+            if self._counting is None:
+                self._counting = GuestEngine(counts_fuel=True)
+                if self._is_started:
+                    self._counting.start()
+            return self._counting
 
     def link(self, module: wasmtime.Module) -> wasmtime.InstancePre:
         """Resolve a module's imports.

@@ -18,15 +18,20 @@ The C declarations are in `wasi_nn/guest/appliance.h`.
 import logging
 import math
 import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import wasmtime
 
+from appliance.guests.breaches import BreachBook
 from appliance.guests.journal import Journal
 from appliance.manifests import AppManifest, ModelPackage, OutputKind
 from appliance.preprocess import InputSpec, Layout, tensor_bytes, tensor_shape, to_tensor
 from appliance.records import MAX_DEPTH, MAX_OUTPUT_BYTES, Frame, json_object
+from appliance.settings import AppLimits
 from wasi_nn.errors import Busy, InvalidArgument, NNError, NotFound, TooLarge, UnsupportedOperation
 from wasi_nn.hostcall import Guest, define
 from wasi_nn.session import Context, Session
@@ -40,25 +45,47 @@ _LOG_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _KINDS = {OutputKind.LOGITS: 1, OutputKind.PROBABILITIES: 2}
 # A guest that cannot say it in this much has lost its way; the box keeps 64 KiB of it anyway.
 _MAX_LOG_BYTES = 8 * 1024
+# Host calls of one frame at full speed, more than reading a picture pixel by pixel takes in rows;
+# then so many between two rests. 50 000 a second are left.
+_CALLS_AT_EASE = 10_000
+_ANY_NUMBER = 1 << 62
+_CALLS_BETWEEN_RESTS = 16
+_REST_S = 0.0002
+_LONG_REST_S = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks at a guest: its limits, who is told, and how it is stopped."""
+
+    limits: AppLimits
+    journal: Journal
+    breaches: BreachBook
+    stop: Callable[[], None]
 
 
 class FrameGuest(Guest):
     """A guest of the box: a WASI-NN guest that is shown frames.
 
-    output_bytes: how much it may emit about one frame.
+    limits: the app's.   breaches: told which of them held.
+    stop: ends the call that is under way at the guest's next function.
     last_error: of the WASI-NN and frame calls about the present frame; "" if all went well.
     was_busy: whether that error was that the box was too busy.
     refused: why an output about it was not taken; "" if none was refused.
     """
 
     def __init__(
-        self, store: wasmtime.Store, session: Session, manifest: AppManifest, journal: Journal,
-        output_bytes: int,
-    ) -> None:  # fmt: skip
+        self, store: wasmtime.Store, session: Session, manifest: AppManifest, watch: Watch
+    ) -> None:
         super().__init__(store, session, self._note)
         self.manifest = manifest
-        self.journal = journal
-        self.output_bytes = output_bytes
+        self.journal = watch.journal
+        self.limits = watch.limits
+        self.breaches = watch.breaches
+        self._stop = watch.stop
+        self.has_too_many_calls = False
+        self._calls_granted = 0
+        self._logged_bytes = 0
         self.last_error = ""
         self.emitted: list[bytes] = []
         self.emitted_bytes = 0
@@ -84,6 +111,56 @@ class FrameGuest(Guest):
         emitted, self.emitted = tuple(self.emitted), []
         return emitted
 
+    def begin_call(self) -> None:
+        """Count from nothing again: limits of calls and of log bytes hold for one call."""
+        self.has_too_many_calls = False
+        self._logged_bytes = 0
+        limit = self.limits.host_calls
+        granted = _ANY_NUMBER if limit is None else min(_CALLS_AT_EASE, limit)
+        self._calls_granted = self.calls_at_ease = granted
+
+    @property
+    def host_calls(self) -> int:
+        """How often the call under way has called the host."""
+        return self._calls_granted - self.calls_at_ease
+
+    def on_many_calls(self) -> bool:
+        """Slow a guest down that calls much, and end it at its limit.
+
+        Every call takes Python's lock; sleeping a little gives it to those who wait for it.
+        Where the trap is not taken (streams), the guest is slowed down to its deadline.
+        """
+        limit = self.limits.host_calls
+        if limit is not None and self.host_calls > limit:
+            if not self.has_too_many_calls:
+                self.has_too_many_calls = True
+                self.breaches.note("host_calls", limit, self.host_calls)
+            self._stop()
+            time.sleep(_LONG_REST_S)
+            return True
+        time.sleep(_REST_S)
+        room = _CALLS_BETWEEN_RESTS if limit is None else limit - self.host_calls + 1
+        more = min(_CALLS_BETWEEN_RESTS, room)
+        self._calls_granted += more
+        self.calls_at_ease += more
+        return False
+
+    def count_call(self) -> None:
+        """Count a call that does not come through the linker: a write to a standard stream."""
+        self.calls_at_ease -= 1
+        if self.calls_at_ease < 0:
+            self.on_many_calls()
+
+    def say(self, level: int, raw: bytes | memoryview) -> None:
+        """Put into the app's log what the guest says, up to `log_bytes` about one frame."""
+        allowed = self.limits.log_bytes
+        room = allowed - self._logged_bytes
+        self._logged_bytes += len(raw)
+        if len(raw) > room >= 0:
+            self.breaches.note("log_bytes", allowed, self._logged_bytes)
+        if room > 0:
+            self.journal.write_output(level, bytes(raw[:room]))
+
     def frame(self, handle: int) -> Frame:
         """Raises: InvalidArgument if this is not the frame being shown."""
         if self._frame is None or handle != self._handle:
@@ -92,7 +169,11 @@ class FrameGuest(Guest):
 
     def _note(self, name: str, error: NNError) -> None:
         self.last_error = f"{name}: {error}"
-        self.was_busy = isinstance(error, Busy)
+        # At a limit of its own it is not the box that is busy.
+        self.was_busy = isinstance(error, Busy) and error.excess is None
+        if error.excess is not None:
+            excess = error.excess
+            self.breaches.note(excess.limit, excess.allowed, excess.wanted)
         self.journal.write(logging.WARNING, f"{name} gave errno {error.errno:d}: {error}")
 
 
@@ -175,11 +256,13 @@ def label(
 def emit(guest: FrameGuest, pointer: int, length: int) -> None:
     window = guest.memory.window(pointer, length, "emitted text")
     emitted_bytes = guest.emitted_bytes + length
-    if emitted_bytes > guest.output_bytes:
+    allowed = guest.limits.output_bytes
+    if emitted_bytes > allowed:
         guest.refused = (
             f"emit: got {emitted_bytes} bytes about one frame, wanted at most "
-            f"{guest.output_bytes}; raise output_bytes in [limits] if it needs more"
+            f"{allowed}; raise output_bytes in [limits] if it needs more"
         )
+        guest.breaches.note("output_bytes", allowed, emitted_bytes)
         raise TooLarge(guest.refused, required_bytes=emitted_bytes)
     output = bytes(window)
     if json_object(output) is None:
@@ -195,8 +278,9 @@ def emit(guest: FrameGuest, pointer: int, length: int) -> None:
 def write_log(guest: FrameGuest, level: int, pointer: int, length: int) -> None:
     if level >= len(_LOG_LEVELS):
         raise InvalidArgument(f"log level: got {level}, wanted 0..{len(_LOG_LEVELS) - 1}")
-    raw = bytes(guest.memory.window(pointer, min(length, _MAX_LOG_BYTES), "log text"))
-    guest.journal.write_output(_LOG_LEVELS[level], raw)
+    guest.say(
+        _LOG_LEVELS[level], guest.memory.window(pointer, min(length, _MAX_LOG_BYTES), "log text")
+    )
 
 
 def add_to_linker(linker: wasmtime.Linker) -> None:

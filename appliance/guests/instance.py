@@ -1,5 +1,6 @@
 """One instance of a guest, under its limits, and what became of a call into it."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,26 +10,27 @@ import wasmtime
 
 from appliance.errors import FailureReason, GuestFailed, Unavailable
 from appliance.guests.aot import reason_of
-from appliance.guests.engine import GuestEngine, ticks
-from appliance.guests.frames import FrameGuest
+from appliance.guests.engine import STACK_BYTES, GuestEngine, ticks
+from appliance.guests.frames import FrameGuest, Watch
 from appliance.guests.program import ENTRIES, INITIALIZE, Program
 from appliance.settings import MIB
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.hostcall import Entry, entry
 from wasi_nn.streams import Streams, Writer
 
-# One function table of a large C++ program has some thousands; 8 bytes each.
-MAX_TABLE_ELEMENTS = 100_000
-
-_OUT_OF_TIME = (wasmtime.TrapCode.INTERRUPT, wasmtime.TrapCode.OUT_OF_FUEL)
+# Fuel of a guest whose app sets no limit, while it is counted.
+_ENDLESS_FUEL = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a guest's standard streams go; each returns None, or a negative errno to refuse."""
+    """Where a guest's standard streams go; each returns None, or a negative errno to refuse.
 
-    stdout: Writer
-    stderr: Writer
+    None: into the app's log.
+    """
+
+    stdout: Writer | None = None
+    stderr: Writer | None = None
 
 
 class Instance:
@@ -43,27 +45,41 @@ class Instance:
         self.program = program
         self._engine: GuestEngine = program.host.engine
         self._store = wasmtime.Store(self._engine.engine)
-        self._streams = Streams(output.stdout, output.stderr)
+        self._streams = Streams(
+            self._writer(output.stdout, logging.INFO), self._writer(output.stderr, logging.WARNING)
+        )
         self._streams.attach(wasi)
         self._store.set_wasi(wasi)
         self._store.set_limits(
             memory_size=program.limits.memory_bytes,
-            table_elements=MAX_TABLE_ELEMENTS,
+            table_elements=program.limits.table_elements,
             instances=1,
             memories=4,
             tables=16,
         )
-        if self._engine.counts_fuel:
-            self._store.set_fuel(program.limits.fuel or (1 << 63))
-        self.guest = FrameGuest(
-            self._store, program.new_session(), program.manifest, program.journal,
-            program.limits.output_bytes,
-        )  # fmt: skip
+        self._fuel = program.limits.fuel or _ENDLESS_FUEL
+        self._fuel_used = 0
+        self._fuel_given = 0
+        self._is_stopped = False
+        watch = Watch(program.limits, program.journal, program.breaches, self.stop_soon)
+        self.guest = FrameGuest(self._store, program.new_session(), program.manifest, watch)
         try:
             self._entry = self._run(self._instantiate)
         except BaseException:
             self.close()
             raise
+
+    def _writer(self, chosen: Writer | None, level: int) -> Writer:
+        """Count writes, which come from wasm past the linker, and send them where they belong."""
+
+        def write(raw: bytes) -> int | None:
+            self.guest.count_call()
+            if chosen is not None:
+                return chosen(raw)
+            self.guest.say(level, raw)
+            return None
+
+        return write
 
     def _instantiate(self) -> Entry:
         exports = self.program.linked.instantiate(self._store).exports(self._store)
@@ -85,14 +101,18 @@ class Instance:
         return cast(int, self._run(lambda: self._entry(*arguments), cancellation))
 
     def stop_soon(self) -> None:
-        """End the call that is under way at the guest's next branch; from a host function only."""
+        """End the call that is under way when the guest next enters a function.
+
+        From a host function only. A loop has read its deadline before: it ends with that.
+        """
+        self._is_stopped = True
         self._store.set_epoch_deadline(0)
 
     def fuel_used(self) -> int | None:
         """Instructions run so far, if the engine counts them."""
         if not self._engine.counts_fuel:
             return None
-        return (self.program.limits.fuel or (1 << 63)) - self._store.get_fuel()
+        return self._fuel_used + self._fuel_given - self._store.get_fuel()
 
     def memory_bytes(self) -> int:
         """Size of the guest's linear memory now."""
@@ -113,15 +133,31 @@ class Instance:
             spent=self.spent,
         )  # fmt: skip
         self._store.set_epoch_deadline(ticks(deadline_s))
+        self._refuel()
+        self._is_stopped = False
+        self.guest.begin_call()
         try:
             with self._engine.ticker.ticking(), self.guest.running():
                 return enter()
         except (wasmtime.Trap, wasmtime.WasmtimeError) as exc:
             raise self._failure(exc) from exc
 
+    def _refuel(self) -> None:
+        """Give the guest its fuel for one call."""
+        if self._engine.counts_fuel:
+            self._fuel_used = self.fuel_used() or 0
+            self._store.set_fuel(self._fuel)
+            self._fuel_given = self._fuel
+
     def _failure(self, error: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestFailed:
         """Say why a call ended."""
         limits = self.program.limits
+        if self.guest.has_too_many_calls:
+            return GuestFailed(
+                f"the guest was stopped after {limits.host_calls} calls of the host about one "
+                "frame; raise host_calls in [limits] if it needs more",
+                reason=FailureReason.CALLS,
+            )
         if isinstance(error, wasmtime.ExitTrap):
             return GuestFailed(
                 f"the guest exited with status {error.code}{self._hint()}",
@@ -130,6 +166,7 @@ class Instance:
         if not isinstance(error, wasmtime.Trap):
             reason = reason_of(error)
             if "exceeds memory limits" in reason:
+                self.program.breaches.note("memory_bytes", limits.memory_bytes)
                 return GuestFailed(
                     f"{reason}: the app's limit is {limits.memory_bytes} bytes; raise "
                     "memory_bytes in [limits]",
@@ -140,12 +177,24 @@ class Instance:
                 f"the guest failed: {reason}{self._hint()}",
                 reason=FailureReason.EXIT if is_exit else FailureReason.TRAP,
             )
-        if error.trap_code in _OUT_OF_TIME:
+        breaches = self.program.breaches
+        if error.trap_code is wasmtime.TrapCode.OUT_OF_FUEL:
+            breaches.note("fuel", self._fuel)
+            return GuestFailed(
+                f"the guest was stopped after {self._fuel} instructions, its fuel; raise fuel in "
+                "[limits] if it needs more",
+                reason=FailureReason.FUEL,
+            )
+        if error.trap_code is wasmtime.TrapCode.INTERRUPT:
+            if not self._is_stopped:
+                breaches.note("deadline_s", limits.deadline_s)
             return GuestFailed(
                 f"the guest was stopped after {limits.deadline_s:g} s, its deadline; raise "
                 "deadline_s in [limits] if it needs longer",
                 reason=FailureReason.DEADLINE,
             )
+        if error.trap_code is wasmtime.TrapCode.STACK_OVERFLOW:
+            breaches.note("stack_bytes", STACK_BYTES)
         what = reason_of(error).removeprefix("1: ").removeprefix("wasm trap: ")
         return self._trapped(what)
 
@@ -157,6 +206,7 @@ class Instance:
         """
         used, limit = self.memory_bytes(), self.program.limits.memory_bytes
         if used > limit // 2:
+            self.program.breaches.note("memory_bytes", limit)
             return GuestFailed(
                 f"the guest trapped ({what}) with {used // MIB} MiB of its {limit // MIB} MiB of "
                 "memory in use; raise memory_bytes in [limits] if it needs more",

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from appliance.guests.breaches import BreachBook
+
 log = logging.getLogger(__name__)
 
 KEPT_LINES = 200
@@ -29,10 +31,15 @@ class Line:
 class Journal:
     """The log of one app.
 
-    lines_per_s: allowed rate; a second's worth may come at once.
+    lines_per_s: allowed rate; a second's worth may come at once.   breaches: told once a second
+    in which lines were dropped.
     """
 
-    def __init__(self, app: str, lines_per_s: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, app: str, lines_per_s: int, clock: Callable[[], float] = time.time,
+        breaches: BreachBook | None = None,
+    ) -> None:  # fmt: skip
+        self._breaches = breaches or BreachBook(clock)
         self._app = app
         self._lines_per_s = lines_per_s
         self._clock = clock
@@ -62,6 +69,9 @@ class Journal:
                 self._lines.append(Line(now, name, text[:MAX_LINE_LENGTH]))
             else:
                 self._dropped += 1
+            is_first_dropped = self._in_second == self._lines_per_s + 1
+        if is_first_dropped and self._lines_per_s:
+            self._breaches.note("log_lines_per_s", self._lines_per_s, self._lines_per_s + 1)
         # A rate of 0 asks for silence.
         if missing and self._lines_per_s:
             log.warning("app says too much app=%s dropped=%d", self._app, missing)

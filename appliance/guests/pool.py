@@ -1,32 +1,13 @@
 """Warm instances, and whose turn it is to have one.
 
-Guarantees:
-1. Nobody overtakes: what is given back goes to who waits, also if its last user comes again first.
-2. Fair between sources: of those that wait, whoever was served least is next. A client that sends
-   a hundred frames at once is served no more often than a camera that has one at a time, and who
-   came back a moment late catches up, by at most CATCH_UP.
-3. At most `limit` are alive.
+Guarantees: nobody overtakes, what is given back goes to who waits, also if its last user comes
+again first; sources are served evenly (`line`); at most `limit` are alive.
 """
 
 import threading
-from collections import deque
 
 from appliance.guests.instance import Instance
-
-# Frames by which a source may have been served less before it is taken to have been idle, which
-# earns nothing; chosen: enough for what a slow disk or a thread's wake-up costs in turns.
-CATCH_UP = 8
-_MAX_KNOWN = 256
-
-
-class _Waiter:
-    """Somebody in the line. instance: what was handed over; None to make one."""
-
-    __slots__ = ("granted", "instance")
-
-    def __init__(self) -> None:
-        self.granted = threading.Event()
-        self.instance: Instance | None = None
+from appliance.guests.line import FairLine
 
 
 class InstancePool:
@@ -37,11 +18,9 @@ class InstancePool:
         self._lock = threading.Lock()
         self._idle: list[Instance] = []
         self._alive = 0
-        self._lines: dict[str, deque[_Waiter]] = {}
-        # How often each source was served, counted so that those who are busy are about even; and
-        # how far who was served last had come.
-        self._served: dict[str, int] = {}
-        self._clock = 0
+        self._line = FairLine()
+        # What was handed over to whose turn has come; None to make one.
+        self._handed: dict[threading.Event, Instance | None] = {}
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -62,22 +41,17 @@ class InstancePool:
         with self._lock:
             # Where somebody waits nothing is free: it would have been handed over.
             if self._idle or self._alive < self.limit:
-                self._serve(source)
+                self._line.serve(source)
                 if self._idle:
                     return self._idle.pop()
                 self._alive += 1
                 return None
-            waiter = _Waiter()
-            self._lines.setdefault(source, deque()).append(waiter)
-        if waiter.granted.wait(timeout_s):
-            return waiter.instance
+            turn = self._line.join(source)
+        turn.wait(timeout_s)
         with self._lock:
-            if waiter.granted.is_set():
-                return waiter.instance
-            line = self._lines[source]
-            line.remove(waiter)
-            if not line:
-                del self._lines[source]
+            if turn.is_set():
+                return self._handed.pop(turn)
+            self._line.leave(source, turn)
         raise TimeoutError
 
     def give_back(self, instance: Instance) -> None:
@@ -99,29 +73,12 @@ class InstancePool:
 
     def _grant(self, instance: Instance | None) -> bool:
         """Hand over to who is next. Returns: whether there was one."""
-        if not self._lines:
+        if not self._line:
             return False
-        # The first of equals is who came first.
-        source = min(self._lines, key=self._standing)
-        line = self._lines.pop(source)
-        waiter = line.popleft()
-        if line:
-            self._lines[source] = line
-        self._serve(source)
-        waiter.instance = instance
-        waiter.granted.set()
+        turn = self._line.pop()
+        self._handed[turn] = instance
+        turn.set()
         return True
-
-    def _standing(self, source: str) -> int:
-        return max(self._served.get(source, 0), self._clock - CATCH_UP)
-
-    def _serve(self, source: str) -> None:
-        standing = self._standing(source)
-        self._clock = max(self._clock, standing)
-        self._served[source] = standing + 1
-        if len(self._served) > _MAX_KNOWN:
-            idle = self._clock - CATCH_UP
-            self._served = {name: count for name, count in self._served.items() if count > idle}
 
     def close(self) -> None:
         """Close all that are idle now; one that is in use is closed when it is given back."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import wasmtime
 
 from appliance.errors import BadGuest
+from appliance.guests.breaches import BreachBook
 from appliance.guests.engine import GuestEngine
 from appliance.guests.journal import Journal
 from appliance.manifests import AppManifest, Mode
@@ -39,7 +40,8 @@ class Host:
 class Program:
     """One version of one app, ready to be instantiated.
 
-    limits: the manifest's over the box's defaults.   keeper: keeps its graphs between instances.
+    limits: the manifest's over the box's defaults.   breaches: of them, since it was deployed.
+    keeper: keeps its graphs between instances.
     """
 
     host: Host
@@ -48,6 +50,7 @@ class Program:
     limits: AppLimits
     linked: wasmtime.InstancePre
     journal: Journal
+    breaches: BreachBook
     keeper: GraphKeeper
 
     @property
@@ -82,13 +85,15 @@ def make_program(host: Host, module: wasmtime.Module, manifest: AppManifest) -> 
     linked = host.engine.link(module)
     limits = manifest.limits_over(host.defaults)
     _check_memory(module, limits)
+    breaches = BreachBook()
     return Program(
         host=host,
         manifest=manifest,
         mode=mode_of(module, manifest.mode),
         limits=limits,
         linked=linked,
-        journal=Journal(manifest.name, limits.log_lines_per_s),
+        journal=Journal(manifest.name, limits.log_lines_per_s, breaches=breaches),
+        breaches=breaches,
         keeper=GraphKeeper(limits.graphs),
     )
 

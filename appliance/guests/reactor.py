@@ -4,7 +4,6 @@ An instance that traps or misses its deadline is in an unknown state and is thro
 frame gets a fresh one. One that returns an errno is well and stays.
 """
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -125,16 +124,12 @@ class ReactorRunner:
             raise
 
     def _make(self) -> Instance:
-        manifest, journal = self._program.manifest, self._program.journal
+        manifest = self._program.manifest
         wasi = wasmtime.WasiConfig()
         wasi.argv = [manifest.name, *manifest.args]
         wasi.env = list(manifest.env.items())
         # A reactor answers through `emit`; what it prints is for people.
-        output = Output(
-            stdout=lambda raw: journal.write_output(logging.INFO, raw),
-            stderr=lambda raw: journal.write_output(logging.WARNING, raw),
-        )
-        return Instance(self._program, wasi, output)
+        return Instance(self._program, wasi, Output())
 
     def _throw_away(self, pool: InstancePool, instance: Instance) -> None:
         instance.close()

@@ -11,7 +11,7 @@ Rules:
 1. Latest wins: a pair takes the newest frame when it is free, and counts those it never saw.
    Nothing queues.
 2. Fair: a pair has one frame under way, and the instances of an app serve the cameras in turn
-   (`guests.pool`). The scheduler serves one owner's computes in the order they came.
+   (`guests.line`). The scheduler serves one owner's computes in the order they came.
 3. A frame is borrowed, not copied, and regions are views; where a camera feeds more apps than it
    has memory to lend, each copies what it looks at.
 """

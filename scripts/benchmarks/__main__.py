@@ -16,6 +16,7 @@ from scripts.benchmarks import (
     crowd,
     history,
     hostcalls,
+    hostile,
     loads,
     models,
     offline,
@@ -43,6 +44,7 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "grpc": by_grpc.measure,
     "http": by_http.measure,
     "history": history.measure,
+    "hostile": hostile.measure,
 }
 
 

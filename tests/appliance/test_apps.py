@@ -9,12 +9,13 @@ import pytest
 from appliance.apps import AppTable, LiveApp, make_live
 from appliance.errors import FailureReason, GuestFailed, NotFound, Unavailable
 from appliance.guests.command import CommandRunner
+from appliance.guests.conduct import WatchedRunner
 from appliance.guests.reactor import ReactorRunner
 from appliance.guests.runner import Answer
 from appliance.records import Frame
 from tests.appliance import watguests as guests
 from tests.appliance.workshop import Workshop
-from wasi_nn.executor import Spent
+from wasi_nn.executor import Cancellation, Spent
 
 
 class GatedRunner:
@@ -25,7 +26,7 @@ class GatedRunner:
         self.gate = threading.Event()
         self.closed = 0
 
-    def run(self, frame: Frame) -> Answer:
+    def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """See `Runner.run`."""
         self.entered.set()
         assert self.gate.wait(30)
@@ -39,7 +40,7 @@ class GatedRunner:
 
 def live(workshop: Workshop, version: str, runner: GatedRunner, name: str = "cat") -> LiveApp:
     program = workshop.program(guests.STEADY, f'name = "{name}"')
-    return LiveApp(program, version, runner, 1000.0)
+    return LiveApp(program, version, WatchedRunner(program, runner, 2), 1000.0)
 
 
 def test_the_last_switch_answers(workshop: Workshop) -> None:
@@ -137,7 +138,7 @@ def test_a_program_gets_the_runner_of_its_mode(
     """And is live since now."""
     app = make_live(workshop.program(wasm), "1", instances=1, scratch=tmp_path, clock=lambda: 5.0)
 
-    assert (kind, 5.0) == (type(app.runner), app.went_live_at)
+    assert (kind, 5.0) == (type(app.runner.watched), app.went_live_at)
     app.retire()
 
 

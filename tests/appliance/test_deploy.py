@@ -30,6 +30,20 @@ def test_a_deployed_guest_answers_and_is_on_disk(bench: Bench, frame: Frame) -> 
     assert version == read_pointer(bench.folder / "cat" / "current")
 
 
+def test_an_app_with_fuel_runs_where_it_is_counted(bench: Bench, frame: Frame) -> None:
+    """It answers within its fuel, runs dry beyond; an app without is on the other engine."""
+    bench.deployer.deploy(bundle(guests.STEADY, "[limits]\nfuel = 100000"), "cat")
+    bench.deployer.deploy(bundle(guests.looping(), "[limits]\nfuel = 100000"), "dog")
+    bench.deployer.deploy(bundle(guests.STEADY), "fox")
+
+    assert answer("steady") == bench.labels("cat", frame)
+    with pytest.raises(GuestFailed, match="100000 instructions, its fuel"):
+        bench.labels("dog", frame)
+    with bench.table.using("cat") as cat, bench.table.using("fox") as fox:
+        counted = [app.program.host.engine.counts_fuel for app in (cat, fox)]
+    assert [True, False] == counted
+
+
 def test_the_same_content_is_left_as_it_is(bench: Bench) -> None:
     """Not compiled, not restarted, not written."""
     first = bench.deployer.deploy(bundle(guests.STEADY), "cat")

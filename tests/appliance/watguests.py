@@ -17,12 +17,18 @@ _IMPORTS = {
     " (func $frame_set_input (param i32 i32 i32) (result i32)))",
     "load_by_name": '(import "wasi_ephemeral_nn" "load_by_name"'
     " (func $load_by_name (param i32 i32 i32) (result i32)))",
+    "set_input": '(import "wasi_ephemeral_nn" "set_input"'
+    " (func $set_input (param i32 i32 i32) (result i32)))",
+    "frame_info": '(import "appliance" "frame_info"'
+    " (func $frame_info (param i32 i32) (result i32)))",
     "init": '(import "wasi_ephemeral_nn" "init_execution_context"'
     " (func $init (param i32 i32) (result i32)))",
     "compute": '(import "wasi_ephemeral_nn" "compute" (func $compute (param i32) (result i32)))',
     "fd_write": '(import "wasi_snapshot_preview1" "fd_write"'
     " (func $fd_write (param i32 i32 i32 i32) (result i32)))",
     "proc_exit": '(import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))',
+    "poll_oneoff": '(import "wasi_snapshot_preview1" "poll_oneoff"'
+    " (func $poll (param i32 i32 i32 i32) (result i32)))",
     "path_open": '(import "wasi_snapshot_preview1" "path_open" (func $path_open'
     " (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))",
 }

@@ -61,6 +61,10 @@ class HereCompiler:
     def __init__(self, engine: GuestEngine) -> None:
         self._engine = engine
 
+    def for_engine(self, engine: GuestEngine) -> "HereCompiler":
+        """See `AotCache.for_engine`."""
+        return HereCompiler(engine)
+
     def module(self, wasm: bytes) -> wasmtime.Module:
         """See `AotCache.module`."""
         check_magic(wasm)

@@ -30,6 +30,7 @@ CODES = {
     "guest_failed": _Code.ABORTED,
     "model_failed": _Code.ABORTED,
     "unavailable": _Code.UNAVAILABLE,
+    "suspended": _Code.UNAVAILABLE,
     "bad_settings": _Code.INTERNAL,
     "internal": _Code.INTERNAL,
 }

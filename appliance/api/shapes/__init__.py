@@ -8,6 +8,7 @@ from appliance.api.shapes.apps import (
     Answer,
     App,
     AppDetail,
+    Breach,
     Deployed,
     Limits,
     Log,
@@ -53,10 +54,11 @@ from appliance.api.shapes.models import (
 from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Added", "Answer", "App", "AppDetail", "Bucket", "Camera", "CameraDetail", "CameraSettings",
-    "Cameras", "Counts", "Deployed", "Device", "Devices", "Error", "Feed", "Figure", "Graph",
-    "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine", "MeasuredPlan", "Model",
-    "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan", "ModelVersions", "Models",
-    "NewCamera", "Page", "Plan", "Prediction", "Pushed", "Region", "Rollback", "Route", "Sample",
+    "Added", "Answer", "App", "AppDetail", "Breach", "Bucket", "Camera", "CameraDetail",
+    "CameraSettings", "Cameras", "Counts", "Deployed", "Device", "Devices", "Error", "Feed",
+    "Figure", "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine",
+    "MeasuredPlan", "Model", "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan",
+    "ModelVersions", "Models", "NewCamera", "Page", "Plan", "Prediction", "Pushed", "Region",
+    "Rollback", "Route", "Sample",
     "SampleTiming", "Score", "Summary", "Timing", "Version",
 ]  # fmt: skip

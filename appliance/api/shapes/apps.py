@@ -20,6 +20,7 @@ class App(Shape):
     guest_ms: float = Field(0.0, description="time in the guest, all frames together")
     last_error: str = ""
     last_deploy_error: str = ""
+    last_error_at: float | None = Field(None, description="Unix seconds")
 
 
 class Version(Shape):
@@ -42,6 +43,20 @@ class Limits(Shape):
     handles: int
     graphs: int
     tensor_bytes: int
+    table_elements: int
+    instances: int | None = Field(description="null: one per core")
+    frames: int
+    host_calls: int | None = Field(description="null: any number")
+    log_bytes: int
+
+
+class Breach(Shape):
+    """The last limit that the app ran into. wanted: null if nobody can know."""
+
+    limit: str
+    at: float
+    wanted: float | None
+    allowed: float
 
 
 class AppDetail(App):
@@ -57,6 +72,11 @@ class AppDetail(App):
     cameras: list[str] | None = Field(description="null: all")
     frames_last_minute: int = 0
     log_dropped: int = Field(0, description="log lines dropped over its rate")
+    breaches: dict[str, int] = Field(
+        default_factory=dict, description="limit -> how often the app ran into it"
+    )
+    last_breach: Breach | None = None
+    suspended_s: float = Field(0.0, description="how long its frames are still refused")
 
 
 class Rollback(Shape):

@@ -11,6 +11,8 @@ from tests.appliance.service import Service
 LIMITS = {
     "memory_bytes": 64 << 20, "deadline_s": 10.0, "fuel": None, "output_bytes": 1 << 20,
     "log_lines_per_s": 50, "handles": 64, "graphs": 8, "tensor_bytes": 256 << 20,
+    "table_elements": 100_000, "instances": None, "frames": 16, "host_calls": 500_000,
+    "log_bytes": 256 << 10,
 }  # fmt: skip
 MANIFEST = b"""
 models = {classifier = "efficientnet-lite0"}

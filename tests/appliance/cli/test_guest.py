@@ -83,6 +83,10 @@ def test_model_files_come_through_a_folder(cat_rgb: bytes) -> None:
     assert {"wall", "instructions (fuel)", "linear memory", "wasi-nn computes"} <= set(told)
     assert "1" == told["wasi-nn computes"]
     assert int(told["instructions (fuel)"]) > 1_000_000
+    assert told["call wasi_ephemeral_nn.compute"].startswith("1 times, ")
+    moved_in, moved_out = told["wasi-nn bytes"].replace(" in", "").replace(" out", "").split(", ")
+    assert int(moved_in) == 3 * 224 * 224 * 4 + (MODEL / "model.onnx").stat().st_size
+    assert int(moved_out) == 1000 * 4
 
 
 def test_an_unknown_model_is_one_sentence_of_ours(cat_rgb: bytes) -> None:

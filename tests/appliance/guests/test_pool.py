@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from appliance.guests.pool import CATCH_UP, InstancePool
+from appliance.guests.line import CATCH_UP
+from appliance.guests.pool import InstancePool
 
 
 class Item:
@@ -36,7 +37,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.pool = InstancePool(1)
-        self.pool._lines = self._lines = Lines()
+        self.pool._line.lines = self._lines = Lines()
         assert self.pool.take("first", 30) is None
         self.served: list[str] = []
         self._threads = ThreadPoolExecutor(16)

@@ -1,0 +1,176 @@
+"""How much of the box an app may take by failing, and how many of its frames may be inside.
+
+Rules:
+1. A failed frame's processor time is a debt, paid back at a twentieth of a core. Over BURST_S of
+   it the app is suspended until it is paid: one that only burns its deadline costs the others a
+   twentieth of a core, one that traps at once is hardly slowed. Waiting in queues is no debt.
+2. Until its first answer, and while in debt, one frame of an app runs at a time.
+3. Frames over the app's `frames` are refused at once: each holds a thread of the box.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from appliance.errors import GuestFailed, Suspended, Unavailable
+from appliance.guests.line import FairLine
+from appliance.guests.program import Program
+from appliance.guests.runner import Answer, Runner
+from appliance.records import Frame
+from wasi_nn.executor import Cancellation
+
+# Bad luck with some frames is no debt; a loop up to the default deadline is 190 s of pause. With a
+# tenth, a spinning guest cost a busy machine of two cores 15 % of its polite app's rate.
+BURST_S = 0.5
+PAID_PER_S = 0.05
+_MAX_DEBT_S = BURST_S + PAID_PER_S * 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """now: monotonic seconds.   spent: processor seconds of the calling thread."""
+
+    now: Callable[[], float] = time.monotonic
+    spent: Callable[[], float] = time.thread_time
+
+
+class Debt:
+    """What an app owes for its failed frames, in seconds of one core. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._owed_s = 0.0
+        self._at_s = 0.0
+
+    def owed_s(self, now_s: float) -> float:
+        """What is left of it."""
+        return max(0.0, self._owed_s - PAID_PER_S * (now_s - self._at_s))
+
+    def add(self, now_s: float, spent_s: float) -> None:
+        """Owe more, within reason: a suspension is five minutes at most."""
+        self._owed_s = min(self.owed_s(now_s) + spent_s, _MAX_DEBT_S)
+        self._at_s = now_s
+
+    def suspended_s(self, now_s: float) -> float:
+        """How long until it is paid down to what is tolerated."""
+        return max(0.0, (self.owed_s(now_s) - BURST_S) / PAID_PER_S)
+
+
+class WatchedRunner:
+    """A runner under the rules above.
+
+    instances: frames of the app that may run at the same time.
+    """
+
+    def __init__(
+        self, program: Program, runner: Runner, instances: int, clocks: Clocks | None = None
+    ) -> None:
+        self._program = program
+        self.watched = runner
+        self._instances = instances
+        self._clocks = clocks or Clocks()
+        self._lock = threading.Lock()
+        self._line = FairLine()
+        self._debt = Debt()
+        self._inside = 0
+        self._running = 0
+        self._is_trusted = False
+
+    @property
+    def suspended_s(self) -> float:
+        """How long the app will still be suspended."""
+        with self._lock:
+            return self._debt.suspended_s(self._clocks.now())
+
+    def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
+        """See `Runner.run`. Raises: also Suspended."""
+        with self._admitted(frame.source):
+            started_s = self._clocks.spent()
+            try:
+                answer = self.watched.run(frame, cancellation)
+            except GuestFailed:
+                spent_s = self._clocks.spent() - started_s
+                with self._lock:
+                    self._debt.add(self._clocks.now(), spent_s)
+                raise
+            self._is_trusted = True
+            return answer
+
+    def forget(self, source: str) -> None:
+        """See `Runner.forget`."""
+        self.watched.forget(source)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self.watched.close()
+
+    @contextmanager
+    def _admitted(self, source: str) -> Iterator[None]:
+        with self._lock:
+            self._check()
+            self._inside += 1
+        try:
+            with self._turn(source):
+                yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+    @contextmanager
+    def _turn(self, source: str) -> Iterator[None]:
+        self._take_turn(source)
+        try:
+            # Those before it may have put the app into debt while it waited.
+            with self._lock:
+                self._check_debt()
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                # More than one if the app is trusted by now.
+                while self._line and self._running < self._allowed():
+                    self._running += 1
+                    self._line.pop().set()
+
+    def _take_turn(self, source: str) -> None:
+        """Wait in line, fair between sources."""
+        deadline_s = self._program.limits.deadline_s
+        with self._lock:
+            if not self._line and self._running < self._allowed():
+                self._running += 1
+                self._line.serve(source)
+                return
+            turn = self._line.join(source)
+        turn.wait(deadline_s)
+        with self._lock:
+            if turn.is_set():
+                return
+            self._line.leave(source, turn)
+        raise Unavailable(
+            f"app {self._program.name}: all {self._allowed()} instances stayed busy for "
+            f"{deadline_s:g} s; send fewer frames at once"
+        )
+
+    def _allowed(self) -> int:
+        is_well = self._is_trusted and not self._debt.owed_s(self._clocks.now())
+        return self._instances if is_well else 1
+
+    def _check(self) -> None:
+        self._check_debt()
+        limit = self._program.limits.frames
+        if self._inside >= limit:
+            self._program.breaches.note("frames", limit, self._inside + 1)
+            raise Unavailable(
+                f"app {self._program.name}: {self._inside} frames are running or waiting, the "
+                "app's limit; send fewer at once or raise frames in [limits]"
+            )
+
+    def _check_debt(self) -> None:
+        left_s = self._debt.suspended_s(self._clocks.now())
+        if left_s > 0:
+            raise Suspended(
+                f"app {self._program.name}: suspended for another {left_s:.1f} s, for its failed "
+                f"frames took over {BURST_S:g} s of a core; see its last_error",
+                retry_after_s=left_s,
+            )

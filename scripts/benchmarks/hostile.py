@@ -1,0 +1,65 @@
+"""What a polite app keeps of its rate while a hostile one is shown frames, too.
+
+A box as a process of its own with the built-in classifier in a closed loop over the socket; beside
+it each of the tests' attackers, shown a frame ten times a second. Alone and beside in turns.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from appliance.bundles import write_bundle
+from appliance.cli.demo import running_box
+from appliance.client import Client
+from appliance.errors import ApplianceError
+from appliance.settings import load_settings
+from appliance.shipped import classifier_folder
+from scripts.benchmarks.effort import Effort
+from scripts.benchmarks.report import Row, at_least
+from scripts.benchmarks.service import APP, sample
+from tests.appliance.hostile.attackers import ATTACKERS, Attacker
+from tests.appliance.hostile.siege import Siege
+from tests.appliance.workshop import png
+
+_KEEPS = 0.9
+_TURNS = 3
+# Beside an attacker for so many pieces: what it owes for a deadline is paid back over some.
+_PIECES = 3
+
+
+def measure(effort: Effort) -> Iterator[Row]:
+    """Besiege the classifier with each attacker."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, running_box(Path(folder)):
+        path = load_settings(state=Path(folder)).socket_path
+        with Client(path) as polite, Client(path) as rude:
+            built_in = classifier_folder()
+            parts = (built_in / "classifier.wasm", built_in / "app.toml")
+            polite.deploy(APP, write_bundle(*(part.read_bytes() for part in parts)))
+            polite.predict(APP, sample())
+            piece_s = 2 * effort.piece_s
+            siege = Siege(
+                partial(polite.predict, APP, sample()), lambda: None, piece_s, _PIECES * piece_s
+            )
+            for attacker in ATTACKERS:
+                call = _call(rude, attacker)
+                kept = replace(siege, hostile=call).kept(_TURNS)
+                yield at_least(f"polite app beside {attacker.name}: keeps", kept, "x", _KEEPS)
+                rude.delete_app(attacker.name)
+
+
+def _call(client: Client, attacker: Attacker) -> Callable[[], None]:
+    picture, bundle = png(), write_bundle(attacker.wasm, attacker.manifest.encode())
+
+    def deploy() -> None:
+        with suppress(ApplianceError):
+            client.deploy(attacker.name, bundle)
+
+    def show() -> None:
+        with suppress(ApplianceError):
+            client.predict(attacker.name, picture)
+
+    deploy()
+    return show if attacker.is_deployable else deploy
