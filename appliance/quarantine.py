@@ -52,7 +52,7 @@ class Sentence:
             name, _, version = subject.name.partition(":")
             cure = (
                 "replace it, or try it again: POST "
-                f"/v1/models/{name}/{version or '1'}/release"
+                f"/v1/models/{name}/{version}/release"
             )  # fmt: skip
         return (
             f"{subject.kind} {subject.name}: quarantined, the box ended {STRIKES} times while it "
