@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,12 +19,12 @@ SETTINGS = 'isolation = "none"\nwatchdog_s = 3\n'
 
 
 @pytest.fixture
-def box(state: Path) -> Iterator[Service]:
+def box(state: Path) -> Service:
     """A box with a fake runtime in its own process, and a polite app; not started."""
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     (state / "settings.toml").write_text(SETTINGS)
-    yield Service(state, "tests.appliance.crashing_service")
+    return Service(state, "tests.appliance.crashing_service")
 
 
 def ask(box: Service, model: str, value: float) -> httpx.Response:

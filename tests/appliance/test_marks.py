@@ -1,9 +1,13 @@
 """Marks in a file that is read after the process has gone."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from appliance.marks import SLOTS, Doing, Mark, Marks, text_of
+from tests.appliance.service import ROOT
 
 
 def names(marks: tuple[Mark, ...]) -> list[tuple[Doing, str, str]]:
@@ -26,13 +30,17 @@ def test_what_was_under_way_is_found_by_the_next(tmp_path: Path) -> None:
 
 def test_a_killed_process_leaves_its_marks(tmp_path: Path) -> None:
     """The kernel keeps the memory."""
-    pid = os.fork()
-    if pid == 0:
-        marks = Marks()
-        marks.open(tmp_path / "inflight")
-        marks.begin(Doing.RUN, text_of("cats:1", "aa"))
-        os.abort()
-    os.waitpid(pid, 0)
+    program = """
+import os, sys
+from pathlib import Path
+from appliance.marks import Doing, Marks, text_of
+marks = Marks()
+marks.open(Path(sys.argv[1]))
+marks.begin(Doing.RUN, text_of("cats:1", "aa"))
+os.abort()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "inflight")]
+    assert -signal.SIGABRT == subprocess.run(command, check=False, cwd=ROOT).returncode
 
     assert [(Doing.RUN, "cats:1", "aa")] == names(Marks().open(tmp_path / "inflight"))
 

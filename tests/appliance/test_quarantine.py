@@ -23,10 +23,10 @@ def opened(folder: Path, now: float = 100.0) -> Quarantine:
     return quarantine
 
 
-def strike(folder: Path, subject: Subject, times: int) -> Quarantine:
+def strike(folder: Path, subject: Subject, times: int, first: float = 100.0) -> Quarantine:
     """Die so often, starting anew each time."""
     for at in range(times):
-        quarantine = opened(folder, 100.0 + at)
+        quarantine = opened(folder, first + at)
         mark = Mark(Doing.APP, subject.name, subject.version)
         quarantine.judge((mark,), "crash SIGSEGV", now_s=200.0)
     return opened(folder, 200.0)
@@ -37,7 +37,7 @@ def test_strikes_and_quarantines_outlive_restarts(tmp_path: Path) -> None:
     twice = strike(tmp_path, APP, 2)
     assert (None, True) == (twice.sentence(APP), twice.is_suspect(APP))
 
-    found = strike(tmp_path, APP, 1).sentence(APP)
+    found = strike(tmp_path, APP, 1, first=102.0).sentence(APP)
     assert found is not None
     assert "app cat: quarantined, the box ended 3 times" in found.reason
     assert "appliance enable cat" in found.reason
