@@ -13,7 +13,6 @@ One message a packet, a word and what belongs to it:
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -37,6 +36,8 @@ class Link:
         self._socket = socket.socket(fileno=descriptor)
         word, pid, self.fate = self._socket.recv(MAX_MESSAGE_BYTES).decode().split(" ", 2)
         assert word == "fate", "the supervisor speaks first"
+        import ctypes  # here: the supervisor imports this file, and has no use for its megabyte
+
         # Nobody would start the box again, and the next one finds the state folder taken.
         with contextlib.suppress(AttributeError, OSError):  # another libc
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

