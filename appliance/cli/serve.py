@@ -87,12 +87,6 @@ def _with_grpc(box: Box) -> Iterator[Serveable]:
         yield BoxWithRpc(box, rpc)
 
 
-def _command() -> list[str]:
-    """Give what runs this program."""
-    # A console script has no folder of its own to import from, and its service gets none.
-    return [sys.executable, *(["-P"] if sys.flags.safe_path else []), "-m", "appliance"]
-
-
 @dataclass(frozen=True, slots=True)
 class _Watched:
     """A box, and the line to its supervisor if it has one."""
@@ -168,8 +162,8 @@ def run(
 ) -> None:
     """Run the box until Ctrl-C or SIGTERM; a second one ends it at once."""
     if supervisor and link is None:
-        # A process that imports none of this, and where it is never too late to start again.
-        os.execv(sys.executable, [*_command(), "serve", *sys.argv[2:]])
+        # Not by way of `__main__`: the supervisor is to be a process that imports none of this.
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "appliance", *sys.argv[1:]])
     configure(log_style, level=log_level.number)
     for name in ("watchfiles", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, log_level.number))
