@@ -3,8 +3,8 @@
     python -m tests.appliance.crashing_service serve --state DIR
 
 As `python -m appliance`, supervisor and all. The fake loads what calls itself ONNX: a model with
-`abort_on_value` ends the process, one with `delay_s` sleeps with the interpreter's lock in hand,
-so that nothing else in the process goes on.
+`abort_on_value` ends the process, one with a `delay_s` of 1000 or more sleeps with the
+interpreter's lock in hand, so that nothing else in the process goes on.
 """
 
 import ctypes
@@ -20,11 +20,12 @@ def _serve() -> None:
     from wasi_nn.backend import Encoding
     from wasi_nn.backends.fake import FakeBackend
 
-    def stop_everything(delay_s: float) -> None:
+    def sleep(delay_s: float) -> None:
         # PyDLL, unlike CDLL, does not let go of the lock.
-        ctypes.PyDLL(None).sleep(int(delay_s))
+        library = ctypes.PyDLL(None) if delay_s >= 1000 else ctypes.CDLL(None)
+        library.sleep(int(delay_s))
 
-    app.all_backends = lambda: (FakeBackend((Encoding.ONNX,), sleep=stop_everything),)
+    app.all_backends = lambda: (FakeBackend((Encoding.ONNX,), sleep=sleep),)
     main()
 
 

@@ -15,7 +15,7 @@ from tests.appliance.service import Service, wait_until
 from tests.appliance.workshop import put_model
 
 POISON = 7.0
-SETTINGS = 'isolation = "none"\nwatchdog_s = 3\n'
+SETTINGS = 'isolation = "none"\nwatchdog_s = 3\nmax_run_s = 2\n'
 
 
 @pytest.fixture
@@ -143,6 +143,21 @@ def test_a_model_that_stops_everything_gets_the_strike(box: Service, picture: by
         log = box.log.read_text()
         assert "suspects=model=sleepy:1" in log
         assert "sleepy:1" in (box.state / "quarantine.json").read_text()
+
+
+def test_a_run_without_end_gets_the_strike(box: Service, picture: bytes) -> None:
+    """The rest of the service goes on meanwhile, and says itself who it is."""
+    put_model(box.state / "models", "endless", delay_s=900.0)
+    with box:
+        box.deploy("polite", guests.STEADY)
+        pid = box.pid
+        with suppress(httpx.TransportError):
+            ask(box, "endless", 1.0)
+        back(box, pid)
+
+        assert ["steady"] == box.labels("polite", picture)
+        assert "model endless:1 runs longer than 2 s" in box.log.read_text()
+        assert "endless:1" in (box.state / "quarantine.json").read_text()
 
 
 def test_signals_pass_through_after_a_restart(box: Service) -> None:
