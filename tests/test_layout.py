@@ -20,11 +20,12 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "listening", "tables", "pace"),
+     "scratch", "listening", "tables", "pace", "supervision"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking"),
+     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
+     "suspicion", "quarantine"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store", "feed", "sharedmemory", "versions", "sampling", "uploads"),
+     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -33,7 +34,7 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "nesting", "oip", "pace",
+    "metrics", "nesting", "oip", "pace", "suspicion",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -45,6 +46,7 @@ THREADS = {
 HOLDERS = {
     "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
     "socket": {"appliance.client.wire", "appliance.client_triton"}
+    | {f"appliance.supervision.{name}" for name in ("link", "notify", "parent")}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
@@ -58,7 +60,13 @@ HOLDERS = {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
     },
-    "signal": {"appliance.cli.demo", "appliance.cli.serve", "appliance.isolation.worker"},
+    "signal": {
+        "appliance.cli.demo",
+        "appliance.cli.serve",
+        "appliance.isolation.worker",
+        "appliance.supervision.link",
+        "appliance.supervision.parent",
+    },
     "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
     "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
@@ -212,7 +220,7 @@ def test_the_pure_core_has_no_clock_and_no_thread(name: str) -> None:
 
 
 def test_the_environment_is_read_in_one_file() -> None:
-    """Settings are read once; no os.environ and no os.getenv elsewhere."""
+    """Settings are read once; only the supervisor, which imports none, sees what is systemd's."""
     readers = {
         module.name
         for module in CODE
@@ -222,7 +230,7 @@ def test_the_environment_is_read_in_one_file() -> None:
             and {"environ", "getenv"} & {alias.name for alias in node.names})
     }  # fmt: skip
 
-    assert {"appliance.settings"} == readers
+    assert {"appliance.settings", "appliance.supervision.parent"} == readers
 
 
 def test_wasmtimes_private_names_are_in_two_files() -> None:

@@ -10,6 +10,7 @@ from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
+from appliance.quarantine import Quarantine
 from appliance.readiness import Readiness
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
@@ -31,6 +32,7 @@ class Rooms(Protocol):
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
+    quarantine: Quarantine
     readiness: Readiness
     registry: Registry
     scheduler: Scheduler
