@@ -41,7 +41,7 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
-    "appliance.api.rpc.server", "appliance.api.rpc.streams",
+    "appliance.api.rpc.server", "appliance.api.rpc.streams", "appliance.api.server",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
 }  # fmt: skip
 HOLDERS = {
@@ -56,7 +56,11 @@ HOLDERS = {
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {f"appliance.api.{name}" for name in ("body", "protocol", "server", "stream")},
     "multiprocessing": set(),
-    "concurrent": {"appliance.api.rpc.server", "appliance.api.rpc.streams"},
+    "concurrent": {
+        "appliance.api.rpc.server",
+        "appliance.api.rpc.streams",
+        "appliance.api.server",
+    },
     "sqlite3": {
         f"appliance.store.{name}"
         for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")

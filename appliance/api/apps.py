@@ -14,6 +14,7 @@ from appliance.api.body import (
     TheBox,
     body_of,
     cancelled_on_disconnect,
+    on_thread,
     read_body,
     rendered,
 )
@@ -77,7 +78,7 @@ async def send_frame(name: Name, request: Request, box: TheBox) -> Response:
             timing.update(parts)
             return rendered(answer)
 
-        return await run_in_threadpool(work)
+        return await on_thread(work)
 
 
 def _answer(

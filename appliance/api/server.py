@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -99,6 +100,8 @@ class Server(uvicorn.Server):
         # Each request under way may hold one, and the vital questions some more.
         limiter = anyio.to_thread.current_default_thread_limiter()
         limiter.total_tokens = http.max_requests + len(VITAL)
+        # Of hot routes; threads are started when needed.
+        self._loop.set_default_executor(ThreadPoolExecutor(http.max_requests, "request"))
 
         def connect() -> Protocol:
             return Protocol(self.config, self.server_state, http)

@@ -7,10 +7,9 @@ is computed on, and decoding is done by the thread that computes.
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from appliance.api.body import TheBox, body_of, cancelled_on_disconnect
+from appliance.api.body import TheBox, body_of, cancelled_on_disconnect, on_thread
 from appliance.api.exchange import timing_of
 from appliance.api.oip.bodies import TensorResponse, receive
 from appliance.api.rooms import Rooms
@@ -52,7 +51,7 @@ async def infer(model: str, request: Request, box: TheBox, version: str = "") ->
     received = _Received(model, version, body, encoding, header_length)
     spent = timing_of(request)
     async with cancelled_on_disconnect(request) as cancellation:
-        return await run_in_threadpool(_answer, box, received, cancellation, spent)
+        return await on_thread(lambda: _answer(box, received, cancellation, spent))
 
 
 def _answer(

@@ -20,8 +20,11 @@ CODES = {
     "bad_picture": _Code.INVALID_ARGUMENT,
     "bad_manifest": _Code.INVALID_ARGUMENT,
     "bad_guest": _Code.INVALID_ARGUMENT,
+    "bad_model": _Code.INVALID_ARGUMENT,
+    "not_acceptable": _Code.INVALID_ARGUMENT,
     "not_found": _Code.NOT_FOUND,
-    "conflict": _Code.ALREADY_EXISTS,
+    # Here a disabled app; what exists already is HTTP's business, where things are made.
+    "conflict": _Code.FAILED_PRECONDITION,
     "too_big": _Code.RESOURCE_EXHAUSTED,
     "unsupported": _Code.UNIMPLEMENTED,
     "guest_failed": _Code.ABORTED,

@@ -25,7 +25,7 @@ def test_every_failure_has_a_status() -> None:
         pytest.param(errors.BadRequest("x"), grpc.StatusCode.INVALID_ARGUMENT, id="request"),
         pytest.param(errors.BadPicture("x"), grpc.StatusCode.INVALID_ARGUMENT, id="picture"),
         pytest.param(errors.NotFound("x"), grpc.StatusCode.NOT_FOUND, id="not found"),
-        pytest.param(errors.Conflict("x"), grpc.StatusCode.ALREADY_EXISTS, id="conflict"),
+        pytest.param(errors.Conflict("x"), grpc.StatusCode.FAILED_PRECONDITION, id="conflict"),
         pytest.param(errors.TooBig("x"), grpc.StatusCode.RESOURCE_EXHAUSTED, id="too big"),
         pytest.param(errors.Unsupported("x"), grpc.StatusCode.UNIMPLEMENTED, id="unsupported"),
         pytest.param(errors.Unavailable("x"), grpc.StatusCode.UNAVAILABLE, id="unavailable"),
