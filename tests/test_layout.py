@@ -25,7 +25,7 @@ LEVELS = (
      "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
      "suspicion", "quarantine"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking"),
+     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -34,7 +34,8 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "nesting", "oip", "pace", "suspicion",
+    "metrics", "nesting", "oip", "pace", "suspicion", "cameras.pace", "cameras.urls",
+    "cameras.motion", "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -42,10 +43,16 @@ THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
     "appliance.api.rpc.server", "appliance.api.rpc.streams", "appliance.api.server",
+    "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
 }  # fmt: skip
 HOLDERS = {
-    "subprocess": {"appliance.guests.aot", "appliance.cli.demo", "appliance.isolation.process"},
-    "socket": {"appliance.client.wire", "appliance.client_triton"}
+    "subprocess": {
+        "appliance.guests.aot",
+        "appliance.cli.demo",
+        "appliance.isolation.process",
+        "appliance.cameras.process",
+    },
+    "socket": {"appliance.client.wire", "appliance.client_triton", "appliance.cameras.decoder"}
     | {f"appliance.supervision.{name}" for name in ("link", "notify", "parent")}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
@@ -66,7 +73,11 @@ HOLDERS = {
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
+        "appliance.cameras.process",
+        "appliance.cameras.synthetic",
+        "appliance.cameras.worker",
     },
+    "av": {"appliance.cameras.decoder", "appliance.cameras.scaling", "appliance.cameras.shots"},
     "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
     "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
