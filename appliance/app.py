@@ -27,10 +27,13 @@ from appliance.inbox import Inbox
 from appliance.inference import Inference, InferenceParts
 from appliance.isolation import IsolatingLoader
 from appliance.logring import LogRing
+from appliance.marking import Guard
+from appliance.marks import Marks
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.planning import Bench, Piece
 from appliance.plans import PlanBook
+from appliance.quarantine import Quarantine
 from appliance.readiness import Readiness
 from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
@@ -56,10 +59,14 @@ class Box:
     """One appliance over one state folder.
 
     Constructing makes nothing on disk and starts nothing; `start` does, `stop` undoes it.
+    fate: how the service before this one ended, as its supervisor says; "" for in order.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, fate: str = "") -> None:
         self.settings = settings
+        self._fate = fate
+        self.quarantine = Quarantine(settings.quarantine_file)
+        self.guard = Guard(Marks(), self.quarantine)
         self.started_at = time.time()
         self.readiness = Readiness()
         self.log_ring = LogRing()
@@ -99,6 +106,7 @@ class Box:
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
+            guard=self.guard,
         )  # fmt: skip
         self.inference = Inference(
             InferenceParts(
@@ -117,6 +125,9 @@ class Box:
 
     def _loader(self) -> Loader:
         """Choose who loads models: as planned, and not in this process where they may crash it."""
+        return self.guard.loader(self._isolation())
+
+    def _isolation(self) -> Loader:
         match self.settings.isolation:
             case Isolation.NONE:
                 return self.plans
@@ -134,6 +145,9 @@ class Box:
             self.log_ring.open()
             starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
+            make_dirs(self.settings.run_dir)
+            self.guard.open(self.settings.run_dir, self._fate)
+            starting.callback(self.guard.marks.close)
             self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)

@@ -16,16 +16,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance.apps import AppTable, make_live
+from appliance.apps import AppTable, LiveApp, make_live
 from appliance.bundles import Bundle
 from appliance.errors import ApplianceError, BadManifest, Conflict, NotFound
 from appliance.guests.aot import AotCache
 from appliance.guests.program import Host, make_program
 from appliance.manifests import APP_MANIFEST, AppManifest, parse_app_manifest
+from appliance.marking import Guard
 from appliance.standings import AppState, Failure, FailureBook, Standing
+from appliance.suspicion import Kind
 from appliance.versions import CURRENT, AppShelf, StoredVersion
 
 log = logging.getLogger(__name__)
@@ -50,11 +53,12 @@ class Deployer:
     """Changes apps, one at a time.
 
     scratch: where command guests find their frames.   instances: warm ones of a reactor, at most.
+    guard: marks what runs, and refuses what crashed the box too often.
     """
 
     def __init__(
         self, folder: Path, host: Host, cache: AotCache, table: AppTable, *, scratch: Path,
-        instances: int, clock: Callable[[], float] = time.time,
+        instances: int, clock: Callable[[], float] = time.time, guard: Guard | None = None,
     ) -> None:  # fmt: skip
         self._shelf = AppShelf(folder, lambda: int(clock() * 1e9))
         self._host = host
@@ -66,6 +70,7 @@ class Deployer:
         self._lock = threading.Lock()
         self._failures = FailureBook()
         self._live: dict[str, str] = {}
+        self._guard = guard
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -152,7 +157,7 @@ class Deployer:
         return Deployed(name, chosen, is_new=True)
 
     def enable(self, name: str) -> Deployed:
-        """Make an app answer that is disabled, or did not come up at the start.
+        """Make an app answer that is disabled, quarantined, or did not come up at the start.
 
         Raises: NotFound for an unknown app, Conflict if it has no current version; else as
         `deploy`, and it stays as it is.
@@ -164,6 +169,8 @@ class Deployer:
             current = self._shelf.current(name)
             if current is None:
                 raise Conflict(f"app {name}: no version of it was ever live; deploy it again")
+            if self._guard is not None:
+                self._guard.quarantine.release(Kind.APP, name)
             self._revive(name, current, "enable")
         log.info("enabled app=%s version=%s", name, current)
         return Deployed(name, current, is_new=True)
@@ -249,15 +256,7 @@ class Deployer:
     def _bring_up(
         self, bundle: Bundle, manifest: AppManifest, before_switch: Callable[[], None]
     ) -> None:
-        host, cache = self._host, self._cache
-        if manifest.limits_over(host.defaults).fuel is not None:
-            host = replace(host, engine=host.engine.counting())
-            cache = cache.for_engine(host.engine)
-        program = make_program(host, cache.module(bundle.wasm), manifest)
-        live = make_live(
-            program, bundle.version, instances=self._instances, scratch=self._scratch,
-            clock=self._clock,
-        )  # fmt: skip
+        live = self._make_live(bundle, manifest)
         try:
             before_switch()
         except BaseException:
@@ -265,6 +264,22 @@ class Deployer:
             raise
         self._table.switch(live)
         self._live[manifest.name] = bundle.version
+
+    def _make_live(self, bundle: Bundle, manifest: AppManifest) -> LiveApp:
+        """Compile and instantiate. Raises: also Conflict if that crashed the box too often."""
+        name, version, guard = manifest.name, bundle.version, self._guard
+        host, cache = self._host, self._cache
+        if manifest.limits_over(host.defaults).fuel is not None:
+            host = replace(host, engine=host.engine.counting())
+            cache = cache.for_engine(host.engine)
+        with nullcontext() if guard is None else guard.bringing_up(name, version):
+            live = make_live(
+                make_program(host, cache.module(bundle.wasm), manifest), version,
+                instances=self._instances, scratch=self._scratch, clock=self._clock,
+            )  # fmt: skip
+        if guard is not None:
+            live.runner.watched = guard.runner(live.runner.watched, name, version)
+        return live
 
     def _read(self, name: str, version: str | None) -> tuple[Bundle, AppManifest]:
         if version is None:

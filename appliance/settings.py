@@ -179,6 +179,8 @@ class Settings(BaseSettings):
         socket could then name any object in /dev/shm that the box's user may open.
     stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
     stop_grace_s: how long requests under way may then take to finish.
+    watchdog_s: a service that shows no progress for so long is killed and started again.
+    max_run_s: a graph that runs longer, in the service's own process, counts as hung.
     """
 
     model_config = SettingsConfigDict(
@@ -213,6 +215,8 @@ class Settings(BaseSettings):
     http: HttpLimits = HttpLimits()
     stop_settle_s: float = Field(0.0, ge=0, le=3600)
     stop_grace_s: float = Field(10.0, ge=0, le=3600)
+    watchdog_s: float = Field(20.0, ge=2, le=3600)
+    max_run_s: float = Field(60.0, gt=0, le=86400)
 
     @field_validator("state")
     @classmethod
@@ -262,6 +266,10 @@ class Settings(BaseSettings):
     @property
     def predictions_db(self) -> Path:
         return self.state / "predictions.db"
+
+    @property
+    def quarantine_file(self) -> Path:
+        return self.state / "quarantine.json"
 
     @property
     def run_dir(self) -> Path:

@@ -20,12 +20,12 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "listening", "tables", "pace", "seats"),
+     "scratch", "listening", "tables", "pace", "supervision", "seats"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "latencies",
-     "overlays", "splitting", "camerametrics"),
-    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests", "store", "feed",
-     "sharedmemory", "versions", "sampling", "uploads", "cameras"),
+     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
+     "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics"),
+    ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
+     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference", "routing", "viewing"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -34,9 +34,9 @@ LEVELS = (
 
 PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
-    "metrics", "nesting", "oip", "pace", "cameras.pace", "cameras.urls", "cameras.motion",
-    "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config", "cameras.feeds",
-    "latencies", "splitting", "overlays", "camerametrics",
+    "metrics", "nesting", "oip", "pace", "suspicion", "cameras.pace", "cameras.urls",
+    "cameras.motion", "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
+    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -55,6 +55,7 @@ HOLDERS = {
         "appliance.cameras.process",
     },
     "socket": {"appliance.client.wire", "appliance.client_triton", "appliance.cameras.decoder"}
+    | {f"appliance.supervision.{name}" for name in ("link", "notify", "parent")}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
     "asyncio": {
@@ -74,6 +75,8 @@ HOLDERS = {
         "appliance.cli.demo",
         "appliance.cli.serve",
         "appliance.isolation.worker",
+        "appliance.supervision.link",
+        "appliance.supervision.parent",
         "appliance.cameras.process",
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",
@@ -237,7 +240,7 @@ def test_the_pure_core_has_no_clock_and_no_thread(name: str) -> None:
 
 
 def test_the_environment_is_read_in_one_file() -> None:
-    """Settings are read once; no os.environ and no os.getenv elsewhere."""
+    """Settings are read once; only the supervisor, which imports none, sees what is systemd's."""
     readers = {
         module.name
         for module in CODE
@@ -247,7 +250,7 @@ def test_the_environment_is_read_in_one_file() -> None:
             and {"environ", "getenv"} & {alias.name for alias in node.names})
     }  # fmt: skip
 
-    assert {"appliance.settings"} == readers
+    assert {"appliance.settings", "appliance.supervision.parent"} == readers
 
 
 def test_wasmtimes_private_names_are_in_two_files() -> None:

@@ -106,7 +106,7 @@ def _given() -> list[Listener]:
                 " with Accept=no"
             )
         taken.append(Listener(one))
-        log.info("socket of systemd taken name=%s address=%s", name, taken[-1].name)
+        log.info("open socket taken over name=%s address=%s", name, taken[-1].name)
     return taken
 
 

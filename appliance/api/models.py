@@ -5,11 +5,13 @@ from fastapi import APIRouter
 from appliance.api import shapes
 from appliance.api.body import TheBox
 from appliance.api.rooms import Rooms
+from appliance.errors import Conflict
 from appliance.lanestats import GraphStatistics
 from appliance.manifests import ModelFiles, ModelPackage
 from appliance.models import ModelEntry, named_model
 from appliance.planning import Plan
 from appliance.preprocess import InputSpec
+from appliance.suspicion import Kind
 from wasi_nn.registry import GraphInfo
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -20,7 +22,7 @@ def list_models(box: TheBox) -> shapes.Models:
     """List the models, the graphs that are loaded now, and how often loading was saved."""
     loaded = box.registry.statistics()
     return shapes.Models(
-        models=[_model(entry) for entry in box.models.entries()],
+        models=[_model(box, entry) for entry in box.models.entries()],
         graphs=[_graph(box, info) for info in loaded.graphs],
         loads=loaded.loads,
         hits=loaded.hits,
@@ -34,6 +36,16 @@ def show_model(name: str, box: TheBox) -> shapes.ModelVersions:
     return shapes.ModelVersions(
         name=name, versions=[_detail(box, entry) for entry in box.models.require(name)]
     )
+
+
+@router.post("/{name}/{version}/release")
+def release(name: str, version: str, box: TheBox) -> shapes.Model:
+    """Let a model be loaded again that was quarantined because the box crashed while it ran."""
+    entry = box.models.pick(name, version)
+    if not box.quarantine.release(Kind.MODEL, _label(entry)):
+        raise Conflict(f"model {_label(entry)}: is not quarantined, there is nothing to release")
+    box.inference.forgive(name)
+    return _model(box, entry)
 
 
 @router.get("/{name}/plan")
@@ -86,8 +98,8 @@ def _detail(box: Rooms, entry: ModelEntry) -> shapes.ModelDetail:
     manifest = None if package is None else package.manifest
     sample = None if manifest is None else manifest.sample
     return shapes.ModelDetail(
-        **_model(entry).model_dump(),
-        state="broken" if package is None else "ready",
+        **_model(box, entry).model_dump(),
+        state=_state(box, entry),
         title="" if manifest is None else manifest.title,
         origin="" if manifest is None else manifest.origin,
         tolerance=0.0 if manifest is None else manifest.tolerance,
@@ -128,14 +140,25 @@ def _files(files: ModelFiles) -> shapes.ModelFile:
     )  # fmt: skip
 
 
-def _model(entry: ModelEntry) -> shapes.Model:
+def _state(box: Rooms, entry: ModelEntry) -> str:
+    if entry.package is None:
+        return "broken"
+    return "ready" if box.quarantine.of_model(_label(entry)) is None else "quarantined"
+
+
+def _label(entry: ModelEntry) -> str:
+    return f"{entry.name}:{entry.version}"
+
+
+def _model(box: Rooms, entry: ModelEntry) -> shapes.Model:
+    sentence = box.quarantine.of_model(_label(entry))
     manifest = None if entry.package is None else entry.package.manifest
     return shapes.Model(
         name=entry.name,
         version=entry.version,
         encodings=[] if manifest is None else [files.encoding.value for files in manifest.files],
         licence="" if manifest is None else manifest.licence,
-        reason=entry.reason,
+        reason=entry.reason or ("" if sentence is None else sentence.reason),
     )
 
 

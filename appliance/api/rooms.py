@@ -11,6 +11,7 @@ from appliance.logring import LogRing
 from appliance.models import ModelRepository
 from appliance.pipeline import Pipeline
 from appliance.plans import PlanBook
+from appliance.quarantine import Quarantine
 from appliance.readiness import Readiness
 from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
@@ -35,6 +36,7 @@ class Rooms(Protocol):
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook
+    quarantine: Quarantine
     readiness: Readiness
     registry: Registry
     router: Router

@@ -48,11 +48,15 @@ class Serving:
     """What is served where.
 
     on_ready: called once, when the box has come up.
+    on_beat: called every second in the loop's thread until the stop begins.
+    on_closed: called when nobody new is let in any more.
     """
 
     api: ASGIApp
     listeners: tuple[Listener, ...]
     on_ready: Callable[[], None]
+    on_beat: Callable[[], None] = lambda: None
+    on_closed: Callable[[], None] = lambda: None
 
 
 class Server(uvicorn.Server):
@@ -125,12 +129,16 @@ class Server(uvicorn.Server):
         starting = asyncio.create_task(asyncio.to_thread(self._start), name="start")
         counter = 0
         while not self.should_exit:
+            self._serving.on_beat()
             # Every second, for the date in the answers.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._has_to_stop.wait(), 1.0)
             counter += 10
             await self.on_tick(counter)
         # A start is not torn in half.
+        while not starting.done():
+            self._serving.on_beat()
+            await asyncio.wait({starting}, timeout=1.0)
         await starting
         self._box.readiness.stop()
         if self._is_up and self._failure is None:
@@ -149,6 +157,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        self._serving.on_closed()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if await self._end(self._box.settings.stop_grace_s):

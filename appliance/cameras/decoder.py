@@ -64,8 +64,11 @@ class Film:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.opened = Opened(context.name, context.width, context.height, float(rate or 0))
         self._is_intra = bool(context.codec.properties & _INTRA_ONLY)
+        # Not self in the closure: the circle would keep a decoder's pictures (5 MB at 720p) of each
+        # pass of a film until the collector comes by, which it seldom does here.
+        is_timed = self._is_timed
         self._thrift = Thrift(
-            job.fps, is_intra=self._is_intra, passes=lambda at_s: wants(at_s, self._is_timed)
+            job.fps, is_intra=self._is_intra, passes=lambda at_s: wants(at_s, is_timed)
         )
         # Times of packets that the rate has let through: the decoder holds back some pictures,
         # and those that come out after it are not all of the same choice.

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Never
 
@@ -21,10 +22,13 @@ from appliance.app import Box
 from appliance.cli.options import State, settings_of
 from appliance.logs import LogLevel, LogStyle, configure
 from appliance.settings import MIB
+from appliance.supervision.link import Link
 
 # Read by whoever started us, to know that the socket answers.
 READY = "listening on "
 
+# After the grace period: what is cut off may end, and the box is taken down.
+_STOP_S = 30.0
 # malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
@@ -83,6 +87,47 @@ def _with_grpc(box: Box) -> Iterator[Serveable]:
         yield BoxWithRpc(box, rpc)
 
 
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A box, and the line to its supervisor if it has one."""
+
+    box: Box
+    link: Link | None
+
+    def on_listening(self, listeners: Listeners) -> None:
+        if self.link is None:
+            return
+        settings, made = self.box.settings, listeners.made
+        sockets = [listener.socket for listener in listeners.all]
+        self.link.listening(sockets, settings.watchdog_s, "" if made is None else str(made))
+        stop_s = settings.stop_settle_s + settings.stop_grace_s + _STOP_S
+        self.box.readiness.on_stopping(lambda: self._on_stopping(stop_s))
+
+    def _on_stopping(self, within_s: float) -> None:
+        assert self.link is not None, "it was there when the box was made"
+        self.link.stopping(within_s)
+
+    def on_closed(self) -> None:
+        if self.link is not None:
+            self.link.closed()
+
+    def on_beat(self) -> None:
+        """Show progress: this loop turns, no lane is locked up, and no graph runs for ever."""
+        if self.link is None:
+            return
+        stuck = self.box.guard.stuck(self.box.settings.max_run_s)
+        if stuck is not None:
+            self.link.hung(f"model {stuck.name} runs longer than {self.box.settings.max_run_s:g} s")
+            return
+        self.box.scheduler.statistics()
+        self.link.beat()
+
+    def on_ready(self, listeners: Listeners) -> None:
+        _say_ready(listeners)
+        if self.link is not None:
+            self.link.ready()
+
+
 def _give_up(_number: int, _frame: object) -> Never:
     raise KeyboardInterrupt
 
@@ -110,13 +155,21 @@ def run(
     log_style: Annotated[
         LogStyle, typer.Option(help="auto: text on a terminal, else JSON lines.")
     ] = LogStyle.AUTO,
+    supervisor: Annotated[
+        bool, typer.Option(help="Start it again when it crashes or hangs.")
+    ] = True,
+    link: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the box until Ctrl-C or SIGTERM; a second one ends it at once."""
+    if supervisor and link is None:
+        # Not by way of `__main__`: the supervisor is to be a process that imports none of this.
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "appliance", *sys.argv[1:]])
     configure(log_style, level=log_level.number)
     for name in ("watchfiles", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, log_level.number))
     # Until there is a server that can be stopped.
     signal.signal(signal.SIGTERM, _give_up)
+    line = None if link is None else Link(link)
     settings = settings_of(state)
     bound_memory(settings.max_process_bytes)
     keep_freed_memory()
@@ -126,9 +179,14 @@ def run(
         listen(settings) as listeners,
         contextlib.ExitStack() as opened,
     ):
-        box = Box(settings)
+        box = Box(settings, fate="" if line is None else line.fate)
+        watched = _Watched(box, line)
+        watched.on_listening(listeners)
         api = create_api(box, time.time, token=listeners.token)
         served = opened.enter_context(_with_grpc(box)) if settings.grpc else box
-        server = Server(served, Serving(api, listeners.all, lambda: _say_ready(listeners)))
+        server = Server(served, Serving(
+            api, listeners.all, lambda: watched.on_ready(listeners), watched.on_beat,
+            watched.on_closed,
+        ))  # fmt: skip
         _take_signals(server, listeners.made)
         server.serve_until_stopped()

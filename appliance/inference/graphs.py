@@ -124,6 +124,12 @@ class GraphShelf:
         with self.using(*key), self._lock:
             self._pinned = {k for k in self._pinned if k[0] != name} | {key}
 
+    def forgive(self, name: str) -> None:
+        """Forget which versions could not be loaded: the next request tries again."""
+        with self._lock:
+            for key in [key for key in self._failed if key[0] == name]:
+                del self._failed[key]
+
     def unload(self, name: str) -> None:
         """Let all versions go, and refuse the model until `load`. Raises: NotFound."""
         self.find_any(name)

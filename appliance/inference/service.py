@@ -118,6 +118,10 @@ class Inference:
         if self._app(name) is None:
             self._graphs.load(name)
 
+    def forgive(self, name: str) -> None:
+        """Let a model be tried again that could not be loaded."""
+        self._graphs.forgive(name)
+
     def unload(self, name: str) -> None:
         """Let a model go and refuse it until `load`; guests that use it are unaffected.
 

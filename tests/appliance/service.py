@@ -36,9 +36,13 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 class Service:
-    """A serving process over a state folder, and HTTP to its socket; use it in a `with`."""
+    """A serving process over a state folder, and HTTP to its socket; use it in a `with`.
 
-    def __init__(self, state: Path) -> None:
+    module: what is run, with `serve`.
+    """
+
+    def __init__(self, state: Path, module: str = "appliance") -> None:
+        self._module = module
         self.state = state
         self.socket = state / "run" / "appliance.sock"
         self.log = state.with_name(state.name + ".log")
@@ -49,7 +53,7 @@ class Service:
 
     def start(self) -> None:
         """Return when it listens."""
-        command = [sys.executable, "-m", "appliance", "serve", "--state", str(self.state)]
+        command = [sys.executable, "-m", self._module, "serve", "--state", str(self.state)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None
@@ -57,9 +61,18 @@ class Service:
         assert line == f"listening on {self.socket}\n", self.log.read_text()
 
     @property
-    def pid(self) -> int:
+    def supervisor(self) -> int:
+        """Give the process that was started, and that starts the box again."""
         assert self._process is not None, "it is started"
         return self._process.pid
+
+    @property
+    def pid(self) -> int:
+        """Give the process of the box itself."""
+        (child,) = (
+            Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children").read_text().split()
+        )
+        return int(child)
 
     def address(self) -> str:
         """Read where it listens besides its own socket, one address a call."""
@@ -78,6 +91,8 @@ class Service:
         assert process is not None
         assert process.stdout is not None
         status = process.wait(_WAIT_S)
+        # To its end: what was killed with its supervisor takes a moment to be gone.
+        process.stdout.read()
         process.stdout.close()
         return status
 

@@ -119,7 +119,10 @@ class ModelFile(Shape):
 
 
 class ModelDetail(Model):
-    """All about one version of a model. state: ready, or broken with the reason."""
+    """All about one version of a model.
+
+    state: ready, or broken or quarantined with the reason.
+    """
 
     state: str
     title: str

@@ -15,8 +15,7 @@ from tests.appliance.service import Service
 @contextmanager
 def full_disk(service: Service) -> Iterator[None]:
     """Let no file of the service grow beyond what the history's log has now."""
-    assert service._process is not None
-    pid, log = service._process.pid, service.state / "predictions.db-wal"
+    pid, log = service.pid, service.state / "predictions.db-wal"
     soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (os.stat(log).st_size, hard))
     yield

@@ -102,6 +102,7 @@ def test_openapi_lists_every_route_and_the_error_shape(service: Service) -> None
         "/v1/models/{name}/plan": ["get"],
         "/v1/models/{name}/sample": ["post"],
         "/v1/models/{name}/{version}": ["delete", "put"],
+        "/v1/models/{name}/{version}/release": ["post"],
         "/v1/predictions": ["get"],
         "/v1/predictions/stream": ["get"],
         "/v1/predictions/summary": ["get"],

@@ -76,8 +76,7 @@ def test_a_box_without_it_does_not_load_it(box: Service, path: Path) -> None:
     box.state.mkdir()
     (box.state / "settings.toml").write_text("grpc = false\n")
     with box:
-        assert box._process is not None
-        maps = Path(f"/proc/{box._process.pid}/maps").read_text()
+        maps = Path(f"/proc/{box.pid}/maps").read_text()
         assert not path.exists()
 
     assert "libpython" in maps or "python" in maps
