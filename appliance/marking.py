@@ -92,6 +92,10 @@ class MarkedRunner:
             finally:
                 self._marks.end(slot)
 
+    def forget(self, source: str) -> None:
+        """See `Runner.forget`."""
+        self._runner.forget(source)
+
     def close(self) -> None:
         """See `Runner.close`."""
         self._runner.close()

@@ -135,10 +135,23 @@ def _made(before: CameraDetail, after: CameraDetail) -> Mapping[str, int]:
 
 
 def resident_mb(pid: int) -> tuple[float, float]:
-    """Tell what a box holds in memory, and its children together, in MB."""
+    """Tell what a box and its supervisor hold in memory, and its workers together, in MB."""
+    own, workers, pending = 0.0, 0.0, [pid]
+    while pending:
+        one = pending.pop()
+        children = _children(one)
+        pending += children
+        # Workers have no children.
+        if children:
+            own += _rss_mb(one)
+        else:
+            workers += _rss_mb(one)
+    return own, workers
+
+
+def _children(pid: int) -> list[int]:
     threads = Path(f"/proc/{pid}/task").iterdir()
-    children = [child for one in threads for child in (one / "children").read_text().split()]
-    return _rss_mb(pid), sum(_rss_mb(int(child)) for child in children)
+    return [int(child) for one in threads for child in (one / "children").read_text().split()]
 
 
 def _rss_mb(pid: int) -> float:
