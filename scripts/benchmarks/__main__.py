@@ -46,11 +46,18 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "history": history.measure,
     "hostile": hostile.measure,
 }
+_SOCKET = ("socket", "http", "grpc", "history")
+_CAMERAS = ("cameras",)
+# What is measured unless something is named: computing, from the host call to the full queue.
+_USUAL = tuple(name for name in MEASUREMENTS if name not in (*_SOCKET, *_CAMERAS, "hostile"))
 
 
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(help=f"Any of {', '.join(MEASUREMENTS)}; all by default.")
+        list[str] | None,
+        typer.Argument(
+            help=f"Any of {', '.join(MEASUREMENTS)}; or all. Usual: {', '.join(_USUAL)}."
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures there, too.")
@@ -59,11 +66,12 @@ def main(
         Path | None, typer.Option("--plots", help="Draw latency against load there, as PNG.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Under 3 minutes: fewer rounds, wider errors.")
+        bool, typer.Option("--quick", help="The usual in 3 minutes: fewer rounds, wider errors.")
     ] = False,
-    only_cameras: Annotated[
-        bool, typer.Option("--cameras", help="The same as the name cameras.")
+    of_socket: Annotated[
+        bool, typer.Option("--socket", help=f"The same as {' '.join(_SOCKET)}.")
     ] = False,
+    of_cameras: Annotated[bool, typer.Option("--cameras", help="The same as cameras.")] = False,
     soak: Annotated[
         float | None, typer.Option(help="Only cameras, for so many minutes; a line for each.")
     ] = None,
@@ -73,13 +81,14 @@ def main(
         for line in cameras.soak(soak):
             typer.echo(line)
         return
-    if only_cameras:
-        names = [*(names or ()), "cameras"]
-    unknown = set(names or ()) - set(MEASUREMENTS)
+    wanted = [*(names or ()), *_SOCKET * of_socket, *_CAMERAS * of_cameras] or list(_USUAL)
+    if wanted == ["all"]:
+        wanted = list(MEASUREMENTS)
+    unknown = set(wanted) - set(MEASUREMENTS)
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}: wanted any of {', '.join(MEASUREMENTS)}")
     findings: list[report.Finding] = []
-    for name in names or MEASUREMENTS:
+    for name in dict.fromkeys(wanted):
         started_s = time.monotonic()
         typer.echo(f"measuring {name} ...", err=True, nl=False)
         findings += _measured(name, QUICK if quick else FULL)
