@@ -30,6 +30,7 @@ from appliance.shipped import classifier_folder, samples_folder
 from scripts.benchmarks.cases import LITE0
 from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.estimates import plain_percentile
+from scripts.benchmarks.processes import children_of, resident_mb, tree_of
 from scripts.benchmarks.report import Curve, Finding, Row, at_least, at_most
 from scripts.benchmarks.service import APP, Direct
 
@@ -120,7 +121,7 @@ class Rig:
                 for seen in self.box.history(app=APP, since=begin)
             ),
             failed=sum(one["failed"] for one in made),
-            resident_mb=resident_mb(self.process.pid),
+            resident_mb=held_mb(self.process.pid),
         )  # fmt: skip
 
 
@@ -134,29 +135,16 @@ def _made(before: CameraDetail, after: CameraDetail) -> Mapping[str, int]:
     }
 
 
-def resident_mb(pid: int) -> tuple[float, float]:
+def held_mb(pid: int) -> tuple[float, float]:
     """Tell what a box and its supervisor hold in memory, and its workers together, in MB."""
-    own, workers, pending = 0.0, 0.0, [pid]
-    while pending:
-        one = pending.pop()
-        children = _children(one)
-        pending += children
+    own, workers = 0.0, 0.0
+    for one in tree_of(pid):
         # Workers have no children.
-        if children:
-            own += _rss_mb(one)
+        if children_of(one):
+            own += resident_mb(one)
         else:
-            workers += _rss_mb(one)
+            workers += resident_mb(one)
     return own, workers
-
-
-def _children(pid: int) -> list[int]:
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for one in threads for child in (one / "children").read_text().split()]
-
-
-def _rss_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ of its kind: a page that is nowhere near full, or everything there is.
 """
 
 import json
-import os
 import random
 import re
 import sqlite3
@@ -27,6 +26,7 @@ from appliance.store import PredictionStore
 from appliance.store.schema import PREDICTIONS
 from scripts.benchmarks.effort import Effort
 from scripts.benchmarks.followers import Follower, follow_all
+from scripts.benchmarks.processes import cpu_s
 from scripts.benchmarks.report import Finding, Row, at_most
 from scripts.benchmarks.schedules import SEED, ticks
 from tests.appliance.watguests import labelled
@@ -156,27 +156,20 @@ def _streams(http: httpx.Client, path: Path, pid: int, duration_s: float) -> Ite
 
     with ExitStack() as opened:
         followers = [opened.enter_context(Follower(path)) for _ in range(_STREAMS)]
-        cpu_s, started_s = _cpu_s(pid), time.monotonic()
+        spent_s, started_s = cpu_s(pid), time.monotonic()
         showing = threading.Thread(target=show, name="show")
         showing.start()
         wanted = len(list(ticks(_RATE, duration_s)))
         follow_all(followers, wanted, duration_s + 10)
         showing.join()
-        cores = (_cpu_s(pid) - cpu_s) / (time.monotonic() - started_s)
+        cores = (cpu_s(pid) - spent_s) / (time.monotonic() - started_s)
         wrong = sum(follower.ids != sent for follower in followers)
         lost = sum(follower.lost for follower in followers)
     name = f"history: {_STREAMS} streams at {len(sent) / duration_s:.0f} predictions/s"
     yield Row(f"{name}: received", sum(len(f.ids) for f in followers), "predictions")
     yield at_most(f"{name}: streams with a gap, a double or another order", wrong, "streams", 0)
     yield at_most(f"{name}: told to be lost", lost, "predictions", 0)
-    yield at_most(f"{name}: CPU of the service", cores, "cores", 1)
-
-
-def _cpu_s(pid: int) -> float:
-    """Read the processor time of a process: utime and stime (man 5 proc)."""
-    text = Path(f"/proc/{pid}/stat").read_text()
-    fields = text[text.rindex(")") + 2 :].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    yield at_most(f"{name}: CPU of the box", cores, "cores", 1)
 
 
 def _appends() -> Iterator[Row]:
