@@ -100,15 +100,12 @@ class Lane:
                 raise Busy("compute: the box is stopping")
             request = self._request(known, inputs, ticket, now)
             known.crowd.arrived(request.rows, now)
-            threads = min(request.threads, self.threads)
-            if request.is_expired(now):
-                refusal = Refusal(request, Reason.EXPIRED)
-                self._refuse(refusal)
-                raise _refused(refusal)
             call = Call(known, request, inputs, ticket.spent)
+            if request.is_expired(now):
+                raise self._refuse(call, Reason.EXPIRED)
             waiter = None if self._may_begin(call, now) else self._enqueue(call)
             if waiter is None:
-                self._free -= threads
+                self._free -= request.threads
                 self._batcher.charge(request)
                 known.crowd.began(request.rows, now)
         if waiter is None:
@@ -177,6 +174,8 @@ class Lane:
         known = self._known.get(id(graph))
         if known is None or known.graph is not graph:
             plan = self._plan_of(graph)
+            # A run that wants more threads than there are takes all of them.
+            plan = GraphPlan(min(plan.threads, self.threads), plan.policy)
             crowd = Crowd(plan.policy.max_batch_rows)
             known = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
             self._known[id(graph)] = known
@@ -207,16 +206,15 @@ class Lane:
         """Tell whether a call runs on its caller's thread, at once."""
         if len(self._batcher) or call.request.policy.max_queue_delay_us:
             return False
-        is_free = min(call.request.threads, self.threads) <= self._free
+        is_free = call.request.threads <= self._free
         return is_free and self._hold(call.known, now).until_s <= now
 
     def _enqueue(self, waiter: Call) -> Call:
         """Queue a call. Raises: Busy if there is no room for it."""
         for refusal in self._batcher.offer(waiter.request):
             if refusal.request is waiter.request:
-                self._refuse(refusal)
-                raise _refused(refusal)
-            self._refuse(refusal)
+                raise self._refuse(waiter, refusal.reason)
+            self._refuse_queued(refusal)
         self._waiting[waiter.request.id] = waiter
         if not self._workers:
             self._hire()
@@ -241,12 +239,12 @@ class Lane:
             now = self._clock()
             decision = self._batcher.decide(now, self._free, self.threads, self._holds(now))
             for refusal in decision.refusals:
-                self._refuse(refusal)
+                self._refuse_queued(refusal)
             if not decision.batch:
                 break
             batch = tuple(self._waiting.pop(request.id) for request in decision.batch)
             batch[0].known.crowd.began(sum(request.rows for request in decision.batch), now)
-            self._free -= min(batch[0].request.threads, self.threads)
+            self._free -= batch[0].request.threads
             self._ready.append(batch)
         # Somebody has to sleep until then; a worker who knows no time or a later one looks anew.
         wanted = len(self._ready) + (decision.wake_at_s is not None) - is_worker
@@ -263,17 +261,19 @@ class Lane:
         }
 
     def _hold(self, known: Known, now: float) -> Hold:
-        return known.crowd.hold(now, self._free // min(known.plan.threads, self.threads))
+        return known.crowd.hold(now, self._free // known.plan.threads)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        known = self._known.get(refusal.request.graph)
-        if known is not None:
-            known.counts.refused(refusal.reason.value)
-            known.crowd.left(refusal.request.rows)
-        waiter = self._waiting.pop(refusal.request.id, None)
-        if waiter is not None:
-            waiter.error = _refused(refusal)
-            waiter.settled.set()
+    def _refuse_queued(self, refusal: Refusal) -> None:
+        """Tell a caller that waits."""
+        waiter = self._waiting.pop(refusal.request.id)
+        waiter.error = self._refuse(waiter, refusal.reason)
+        waiter.settled.set()
+
+    def _refuse(self, call: Call, reason: Reason) -> Busy:
+        """Count a call that will not be computed. Returns: what its caller is told."""
+        call.known.counts.refused(reason.value)
+        call.known.crowd.left(call.request.rows)
+        return _refused(reason)
 
     # -- outside the lock ------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class Lane:
         now = self._clock()
         known = batch[0].known
         requests = tuple(member.request for member in batch)
-        self._free += min(requests[0].threads, self.threads)
+        self._free += requests[0].threads
         known.counts.computed(requests, runs, failures, now - started_s, started_s)
         known.crowd.ended(sum(request.rows for request in requests), now, now - started_s)
         for member in batch:
@@ -344,7 +344,7 @@ def _gone() -> Busy:
     return Busy("compute not started: nobody waits for it any more")
 
 
-def _refused(refusal: Refusal) -> Busy:
-    if refusal.reason is Reason.QUEUE_FULL:
+def _refused(reason: Reason) -> Busy:
+    if reason is Reason.QUEUE_FULL:
         return Busy("compute: Exceeds maximum queue size; send less, or again later")
     return Busy("compute: Request timeout expired before it was computed")
