@@ -42,6 +42,7 @@ from appliance.settings import Isolation, Settings
 from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.trials.trials import Surroundings, Trials
 from appliance.uploads import ModelUploads, UploadLimits
 from appliance.viewing import Viewing
 from wasi_nn.backend import Device
@@ -79,11 +80,14 @@ class Box:
         self.scheduler = Scheduler(budgets, self.plans.plan_of, settings.scheduler)
         backends, loader = all_backends(), self._loader()
         self.registry = Registry(backends, self.models, loader)
-        self.uploads = ModelUploads(
-            self.models, backends, loader, self.scheduler,
-            UploadLimits(settings.max_model_bytes, settings.max_pixels),
-        )  # fmt: skip
         self.engine = GuestEngine()
+        self._scratch = Scratch(settings.state)
+        aot = AotCache(settings.cache_aot, self.engine)
+        self.trials = self._make_trials(aot, tuple(b.name for b in backends))
+        self.uploads = ModelUploads(
+            self.models, backends, loader, self.trials.model,
+            UploadLimits(settings.max_model_bytes),
+        )  # fmt: skip
         self.feed = Feed(max_subscribers=settings.max_streams)
         self.readiness.on_stopping(self.feed.close)
         self.store = PredictionStore(
@@ -95,18 +99,18 @@ class Box:
         self.cameras = CameraTable(settings.state)
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self.viewing = Viewing(self.cameras, self.router)
-        self._scratch = Scratch(settings.state)
         self.deployer = Deployer(
             settings.apps,
             Host(
                 self.engine, self.registry, self.scheduler, settings.limits,
                 settings.allow_device_fallback,
             ),
-            AotCache(settings.cache_aot, self.engine),
+            aot,
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
             guard=self.guard,
+            trial=self.trials.app,
         )  # fmt: skip
         self.inference = Inference(
             InferenceParts(
@@ -122,6 +126,15 @@ class Box:
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
+
+    def _make_trials(self, cache: AotCache, backends: tuple[str, ...]) -> Trials:
+        """Let what is new be tried with what the box has."""
+        settings = self.settings
+        place = Surroundings(
+            (settings.models, models_folder()), backends, self._scratch.folder, settings.limits,
+            settings.max_pixels, settings.allow_device_fallback,
+        )  # fmt: skip
+        return Trials(place, cache, self.engine, settings.cache_trials)
 
     def _loader(self) -> Loader:
         """Choose who loads models: as planned, and not in this process where they may crash it."""

@@ -1,104 +1,152 @@
-"""What a user drops: a lone `.wasm`, or a `.zip` with one and an `app.toml`.
+"""What a user drops: a lone `.wasm`, or a .zip, .tar or .tar.gz with one and an `app.toml`.
 
-Archives are read in memory, member by member, and never unpacked to disk: no path in one can
-lead anywhere, and a bomb is stopped by its limit, not by the disk.
+Archives are read in memory, file by file, and never unpacked to disk: no path in one can lead
+anywhere, and a bomb is stopped by its limit, not by the disk (`archives`). Of other files those
+are kept that the manifest names, such as the picture of its sample.
 """
 
 import io
-import lzma
 import zipfile
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
+from types import MappingProxyType
 
-from appliance.errors import BadGuest, BadRequest, TooBig
+from appliance.archives import Bounds, Visitor, is_archive, visit
+from appliance.errors import BadGuest, TooBig
+from appliance.golden import files_named
 from appliance.manifests import APP_MANIFEST, MAX_MANIFEST_BYTES
 
 MIB = 1024 * 1024
 # A Python guest with its interpreter is 18 MB; chosen with room above that.
 MAX_WASM_BYTES = 128 * MIB
 MAX_MEMBERS = 64
+# A picture as a camera makes it; chosen, not measured.
+MAX_FILE_BYTES = 8 * MIB
+# How far an archive may go on with files that nobody wants, such as the guest's sources.
+_REACH_BYTES = 4 * MAX_WASM_BYTES
 _VERSION_LENGTH = 12
-METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-# What zipfile raises on damaged archives, found by changing every byte of one: beside its own
-# error those of the decompressors, of seeking and of parsing its fields.
-_DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, IndexError,
-    NotImplementedError, RuntimeError,
-)  # fmt: skip
-# Where macOS puts its own notes about each member, under the member's name.
-_MACOS_NOTES = "__MACOSX/"
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A guest as it arrived.
 
-    manifest: the bytes of its app.toml, if it brought one.
+    manifest: the bytes of its app.toml, if it brought one.   files: what the manifest names, by
+    the names it has there.
     """
 
     wasm: bytes
     manifest: bytes | None = None
+    files: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+
+    @property
+    def digest(self) -> str:
+        """Name the content whole; `version` is its beginning."""
+        digest = sha256(sha256(self.wasm).digest())
+        digest.update(sha256(self.manifest or b"").digest())
+        for name in sorted(self.files):
+            digest.update(sha256(name.encode()).digest())
+            digest.update(sha256(self.files[name]).digest())
+        return digest.hexdigest()
 
     @property
     def version(self) -> str:
-        """Name the content: the same wasm and manifest are the same version."""
-        digest = sha256(sha256(self.wasm).digest())
-        digest.update(sha256(self.manifest or b"").digest())
-        return digest.hexdigest()[:_VERSION_LENGTH]
+        """Name the content: the same wasm, manifest and files are the same version."""
+        return self.digest[:_VERSION_LENGTH]
 
 
 def read_bundle(content: bytes) -> Bundle:
     """Take apart what was dropped; anything that is no archive is taken for wasm.
 
-    Raises: BadRequest for a damaged archive, BadGuest for one without exactly one .wasm, TooBig.
+    Raises: BadRequest for a damaged archive, BadGuest for one without exactly one .wasm or without
+    a file that its app.toml names, TooBig.
     """
-    if not content.startswith(b"PK\x03\x04"):
-        return Bundle(content)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _read_zip(archive)
-    except _DAMAGED as exc:
-        raise BadRequest(f"bundle: the zip archive is damaged or encrypted: {exc}") from exc
+    return _Reader(content).bundle() if is_archive(content[:512]) else Bundle(content)
 
 
-def _read_zip(archive: zipfile.ZipFile) -> Bundle:
-    members = [
-        info
-        for info in archive.infolist()
-        if not info.is_dir() and not info.filename.startswith(_MACOS_NOTES)
-    ]
-    if len(members) > MAX_MEMBERS:
-        raise TooBig(f"bundle: got {len(members)} files, wanted at most {MAX_MEMBERS}")
-    guests = [info for info in members if info.filename.endswith(".wasm")]
-    if len(guests) != 1:
-        raise BadGuest(f"bundle: got {len(guests)} .wasm files, wanted exactly one")
-    manifests = [info for info in members if info.filename.split("/")[-1] == APP_MANIFEST]
-    if len(manifests) > 1:
-        raise BadGuest(f"bundle: got {len(manifests)} {APP_MANIFEST} files, wanted at most one")
-    manifest = _read(archive, manifests[0], MAX_MANIFEST_BYTES) if manifests else None
-    return Bundle(_read(archive, guests[0], MAX_WASM_BYTES), manifest)
+class _Reader:
+    """Reads one archive, twice if it has files beside the two: which ones the manifest says."""
 
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._members: list[str] = []
+        self._kept: dict[str, bytes] = {}
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int) -> bytes:
-    # zipfile asks bzip2 and LZMA for a bounded input, not a bounded output: 900 bytes took 2 GB.
-    if info.compress_type not in METHODS:
-        raise BadRequest(
-            f"bundle: {info.filename} is packed by method {info.compress_type}, wanted deflate or "
-            "none; pack it anew"
+    def bundle(self) -> Bundle:
+        """Raises: see `read_bundle`."""
+        self._pass(self._wants_main, _limit_of)
+        guest = self._only(".wasm files", "exactly one", _is_guest, is_needed=True)
+        named = self._only(f"{APP_MANIFEST} files", "at most one", _is_manifest, is_needed=False)
+        manifest = None if named is None else self._kept[named]
+        assert guest is not None, "it is needed"
+        # As the manifest names them: relative to itself.
+        home = "" if named is None else named.removesuffix(APP_MANIFEST)
+        places = {home + name: name for name in files_named(manifest)}
+        wasm = self._kept.pop(guest)
+        if places:
+            self._pass(lambda name: name in places, lambda _: MAX_FILE_BYTES)
+        for place, name in places.items():
+            if place not in self._kept:
+                raise BadGuest(
+                    f"bundle: {APP_MANIFEST} names {name}, which is not in the archive beside it; "
+                    "pack it, too"
+                )
+        files = {name: self._kept[place] for place, name in places.items()}
+        return Bundle(wasm, manifest, MappingProxyType(files))
+
+    def _pass(self, wants: Callable[[str], bool], limit_of: Callable[[str], int]) -> None:
+        def take(name: str, pieces: Iterator[bytes]) -> None:
+            content = bytearray()
+            for piece in pieces:
+                content += piece
+                if len(content) > limit_of(name):
+                    raise TooBig(f"bundle: {name} is over {limit_of(name)} bytes unpacked")
+            self._kept[name] = bytes(content)
+
+        # Each file has its own limit; all together these.
+        bounds = Bounds(_REACH_BYTES, MAX_MEMBERS, "bundle", "")
+        visit(io.BytesIO(self._content), bounds, Visitor(wants, take, _REACH_BYTES))
+
+    def _wants_main(self, name: str) -> bool:
+        """Take the first guest and the first manifest; more of them are counted and refused."""
+        self._members.append(name)
+        if len(self._members) > MAX_MEMBERS:
+            raise TooBig(f"bundle: got over {MAX_MEMBERS} files, wanted at most that")
+        return any(
+            is_kind(name) and not any(map(is_kind, self._kept))
+            for is_kind in (_is_guest, _is_manifest)
         )
-    with archive.open(info) as member:
-        # The size in the archive's directory is a claim; what comes out is counted.
-        content = member.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise TooBig(f"bundle: {info.filename} is over {max_bytes} bytes unpacked")
-    return content
+
+    def _only(
+        self, what: str, wanted: str, is_kind: Callable[[str], bool], *, is_needed: bool
+    ) -> str | None:
+        found = [name for name in self._members if is_kind(name)]
+        if len(found) > 1 or (is_needed and not found):
+            raise BadGuest(f"bundle: got {len(found)} {what}, wanted {wanted}")
+        return found[0] if found else None
 
 
-def write_bundle(wasm: bytes, manifest: bytes) -> bytes:
-    """Pack a guest with its manifest, for sending both as one body."""
+def _is_guest(name: str) -> bool:
+    return name.endswith(".wasm")
+
+
+def _is_manifest(name: str) -> bool:
+    return name.split("/")[-1] == APP_MANIFEST
+
+
+def _limit_of(name: str) -> int:
+    return MAX_WASM_BYTES if _is_guest(name) else MAX_MANIFEST_BYTES
+
+
+def write_bundle(
+    wasm: bytes, manifest: bytes, files: Mapping[str, bytes] = MappingProxyType({})
+) -> bytes:
+    """Pack a guest with its manifest and what that names, for sending all as one body."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("app.wasm", wasm)
         archive.writestr(APP_MANIFEST, manifest)
+        for name, content in files.items():
+            archive.writestr(name, content)
     return packed.getvalue()

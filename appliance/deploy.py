@@ -54,11 +54,13 @@ class Deployer:
 
     scratch: where command guests find their frames.   instances: warm ones of a reactor, at most.
     guard: marks what runs, and refuses what crashed the box too often.
+    trial: tries a new version where it can do no harm, and raises if it is no good.
     """
 
     def __init__(
         self, folder: Path, host: Host, cache: AotCache, table: AppTable, *, scratch: Path,
         instances: int, clock: Callable[[], float] = time.time, guard: Guard | None = None,
+        trial: Callable[[Bundle, AppManifest], object] | None = None,
     ) -> None:  # fmt: skip
         self._shelf = AppShelf(folder, lambda: int(clock() * 1e9))
         self._host = host
@@ -71,6 +73,7 @@ class Deployer:
         self._failures = FailureBook()
         self._live: dict[str, str] = {}
         self._guard = guard
+        self._trial = trial
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -244,6 +247,8 @@ class Deployer:
             self._shelf.write(name, bundle)
             self._put_in_front(name, version)
 
+        if self._trial is not None:
+            self._trial(bundle, manifest)
         self._bring_up(bundle, manifest, before_switch=write)
         log.info("deployed app=%s version=%s", name, version)
         self._shelf.trim(name, kept=KEPT_VERSIONS)

@@ -24,6 +24,7 @@ from pydantic import (
 from appliance.errors import ApplianceError, BadManifest
 from appliance.fields import EnvName, Name, Prose, RelativePath, Sha256, Text, Version
 from appliance.files import read_bounded, sha256_of_file
+from appliance.golden import AppSample
 from appliance.preprocess import (
     Color,
     CropFraction,
@@ -223,6 +224,7 @@ class AppManifest(Table):
     cameras: sources whose frames the app gets; None means all, () only what clients push. A
         camera that the operator gave a list of apps feeds those instead.
     limits: only what the file says counts; use `limits_over`.
+    sample: a picture in the bundle that the app must know before it is let answer.
     """
 
     name: Name
@@ -237,6 +239,7 @@ class AppManifest(Table):
     limits: AppLimits = AppLimits()
     nn: NNOptions = NNOptions()
     input: AppInput = AppInput()
+    sample: AppSample | None = None
 
     def limits_over(self, defaults: AppLimits) -> AppLimits:
         """Lay the file's `[limits]` over the box's defaults."""

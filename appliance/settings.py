@@ -264,6 +264,10 @@ class Settings(BaseSettings):
         return self.state / "cache" / "plans"
 
     @property
+    def cache_trials(self) -> Path:
+        return self.state / "cache" / "trials.json"
+
+    @property
     def predictions_db(self) -> Path:
         return self.state / "predictions.db"
 

@@ -1,4 +1,4 @@
-"""Models that are uploaded: received beside, checked, loaded for trial, then given their name.
+"""Models that are uploaded: received beside, checked, tried apart, then given their name.
 
     with uploads.begin("cat", "2") as upload:
         ...  write files under upload.files, or one archive to upload.archive ...
@@ -8,11 +8,12 @@ Guarantees:
 1. A version that can be found is whole, matches its manifest, and has been loaded on this box in
    every encoding that the box has a runtime for. One of them that does not load refuses the
    upload: guests get the preferred encoding, and would get that one.
-2. A model with a sample has recognised it in each of these.
+2. A model with a sample has recognised it in each of these. All that was in a process that is
+   thrown away (`trials`): a model that crashes its runtime is refused, and the box goes on.
 3. Nothing of a refused or interrupted upload is ever found; a crash leaves a temporary that the
    next start sweeps.
 
-The trial measures how the model is best run here, so that its first load by a guest is quick.
+Then it is measured how the model is best run here, so that its first load by a guest is quick.
 """
 
 import json
@@ -32,39 +33,29 @@ from appliance.errors import (
     Unavailable,
 )
 from appliance.fields import check_name, check_version
-from appliance.files import read_bounded, remove_tree
-from appliance.manifests import (
-    ModelFiles,
-    ModelPackage,
-    ModelSample,
-    load_model_folder,
-    name_from,
-)
+from appliance.files import remove_tree
+from appliance.manifests import ModelPackage, load_model_folder, name_from
 from appliance.models import ModelRepository, named_model
-from appliance.pictures import decode
-from appliance.sampling import Subject, check_fit, look, refused
+from appliance.sampling import refused
+from appliance.trials.model import ModelTrial
 from appliance.unpacking import ARCHIVE_SUFFIXES, Bounds, model_root, unpack
-from wasi_nn.backend import Backend, Device, Encoding
+from wasi_nn.backend import Backend
 from wasi_nn.catalogue import StaticCatalogue
-from wasi_nn.devices import present
 from wasi_nn.errors import NNError
-from wasi_nn.executor import Executor, Ticket
 from wasi_nn.registry import Loader, Registry
 
 log = logging.getLogger(__name__)
 
 # Each may take max_model_bytes twice, packed and unpacked; chosen, not measured.
 MAX_AT_ONCE = 2
-_MAX_PICTURE_BYTES = 32 * 1024 * 1024
 _RETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """max_bytes: of the files of one version together.   max_pixels: of its sample."""
+    """max_bytes: of the files of one version together."""
 
     max_bytes: int
-    max_pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +96,18 @@ class ModelUploads:
     """Takes models into the operator's root. Thread-safe.
 
     loader: as the box's registry has it, so that a plan measured here is found there.
+    trial: tries a folder, under a name and a version, where it can do no harm; raises if it is no
+    good.
     """
 
     def __init__(
         self, repository: ModelRepository, backends: Sequence[Backend], loader: Loader,
-        executor: Executor, limits: UploadLimits,
+        trial: Callable[[Path, str, str], ModelTrial], limits: UploadLimits,
     ) -> None:  # fmt: skip
         self._repository = repository
         self._backends = tuple(backends)
         self._loader = loader
-        self._executor = executor
+        self._trial = trial
         self.limits = limits
         self._lock = threading.Lock()
         self._under_way: set[tuple[str, str]] = set()
@@ -170,72 +163,27 @@ class ModelUploads:
             raise BadRequest("upload: it holds no files")
         root = model_root(unpacked)
         package = _checked(root, upload.name, upload.version)
-        loaded, untried = self._try(upload.name, upload.version, package)
+        trial = self._trial(root, upload.name, upload.version)
+        self._measure(upload.name, upload.version, package, trial)
         self._repository.add(root, upload.name, upload.version)
         entries = self._repository.versions(upload.name)
         is_default = any(e.is_default and e.version == upload.version for e in entries)
-        return Added(upload.name, upload.version, loaded, untried, is_default)
+        return Added(upload.name, upload.version, trial.loaded, trial.untried, is_default)
 
-    # -- trial -----------------------------------------------------------------------------------
-
-    def _try(
-        self, name: str, version: str, package: ModelPackage
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Load every encoding that can be loaded here. Returns: those, and the others."""
+    def _measure(self, name: str, version: str, package: ModelPackage, trial: ModelTrial) -> None:
+        """Load what passed the trial where guests will: how it is best run is measured then."""
         registry = Registry(
             self._backends, StaticCatalogue((named_model(name, version, package),)), self._loader
         )
-        able = [files for files in package.manifest.files if self._is_able(files.encoding)]
-        if not able:
-            had = ", ".join(files.encoding.value for files in package.manifest.files)
-            raise BadModel(
-                f"model {name}:{version}: this box has no runtime for {had}; convert it to onnx, "
-                "openvino or tensorflowlite"
-            )
-        for files in able:
-            self._try_one(registry, name, files, package)
-        tried = tuple(files.encoding.value for files in able)
-        every = (files.encoding.value for files in package.manifest.files)
-        return tried, tuple(encoding for encoding in every if encoding not in tried)
-
-    def _is_able(self, encoding: Encoding) -> bool:
-        return any(
-            encoding in backend.encodings and Device.CPU in present(backend.probe())
-            for backend in self._backends
-        )
-
-    def _try_one(
-        self, registry: Registry, name: str, files: ModelFiles, package: ModelPackage
-    ) -> None:
-        config = json.dumps({"encoding": files.encoding.value}).encode()
-        try:
-            reference = registry.load_named(name, config)
-        except NNError as exc:
-            error = refused(exc)
-            if isinstance(error, Unavailable):
-                raise error from exc
-            raise BadModel(f"model {name}: {files.encoding.value} does not load: {exc}") from exc
-        try:
-            check_fit(package, files.encoding, reference.graph)
-            if package.manifest.sample is not None:
-                subject = Subject(package, files.encoding, reference.graph)
-                self._check_sample(subject, package.manifest.sample)
-        finally:
-            reference.release()
-
-    def _check_sample(self, subject: Subject, sample: ModelSample) -> None:
-        """Raises: BadModel if the model does not say first what its sample is."""
-        encoded = read_bounded(
-            subject.package.folder / sample.picture, max_bytes=_MAX_PICTURE_BYTES
-        )
-        pixels, _ = decode(encoded, max_pixels=self.limits.max_pixels)
-        sight = look(pixels, subject, self._executor, Ticket(owner="upload"))
-        said = sight.top[0].label if sight.top else None
-        if sample.label is not None and said != sample.label:
-            raise BadModel(
-                f"{subject.encoding.value}: the sample {sample.picture} gave {said}, wanted "
-                f"{sample.label}; is the preprocessing in model.toml right?"
-            )
+        for encoding in trial.loaded:
+            config = json.dumps({"encoding": encoding}).encode()
+            try:
+                registry.load_named(name, config).release()
+            except NNError as exc:
+                error = refused(exc)
+                if isinstance(error, Unavailable):
+                    raise error from exc
+                raise BadModel(f"model {name}: {encoding} does not load: {exc}") from exc
 
 
 def _check(what: str, text: str, check: Callable[[str], str]) -> None:

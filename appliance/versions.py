@@ -1,6 +1,7 @@
 """The versions of apps on disk.
 
     apps/<name>/<version>/app.wasm, app.toml     one folder a version, named by its content
+    apps/<name>/<version>/files/                 what its app.toml names
     apps/<name>/current                          the version that answers
     apps/<name>/disabled                         there: the operator switched the app off
 
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.bundles import MAX_WASM_BYTES, Bundle
+from appliance.bundles import MAX_FILE_BYTES, MAX_WASM_BYTES, Bundle
 from appliance.errors import ApplianceError, BadGuest, NotFound, Unavailable
 from appliance.files import (
     TEMPORARY_PREFIX,
@@ -33,11 +34,13 @@ from appliance.files import (
     temporary_beside,
     write_atomic,
 )
+from appliance.golden import files_named
 from appliance.manifests import APP_MANIFEST, MAX_MANIFEST_BYTES
 
 log = logging.getLogger(__name__)
 
 GUEST_FILE = "app.wasm"
+FILES_FOLDER = "files"
 CURRENT = "current"
 DISABLED = "disabled"
 
@@ -102,7 +105,7 @@ class AppShelf:
             for path in (self._folder / name).iterdir():
                 if path.is_dir() and not path.name.startswith(TEMPORARY_PREFIX):
                     try:
-                        size = sum(file.stat().st_size for file in path.iterdir())
+                        size = sum(f.stat().st_size for f in path.rglob("*") if not f.is_dir())
                         found.append((path, path.stat().st_mtime_ns, size))
                     except FileNotFoundError:
                         continue
@@ -136,6 +139,10 @@ class AppShelf:
             write_atomic(unfinished / GUEST_FILE, bundle.wasm)
             if bundle.manifest is not None:
                 write_atomic(unfinished / APP_MANIFEST, bundle.manifest)
+            for file, content in bundle.files.items():
+                target_file = unfinished / FILES_FOLDER / file
+                make_dirs(target_file.parent)
+                write_atomic(target_file, content)
             publish(unfinished, target)
         except BaseException:
             remove_tree(unfinished)
@@ -199,4 +206,8 @@ def _read(folder: Path) -> Bundle:
         manifest = read_bounded(folder / APP_MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
     except NotFound:
         return Bundle(wasm)
-    return Bundle(wasm, manifest)
+    files = {
+        name: read_bounded(folder / FILES_FOLDER / name, max_bytes=MAX_FILE_BYTES)
+        for name in files_named(manifest)
+    }
+    return Bundle(wasm, manifest, files)

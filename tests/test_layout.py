@@ -23,9 +23,10 @@ LEVELS = (
      "scratch", "listening", "tables", "pace", "supervision", "seats"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
-     "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics"),
+     "archives", "golden", "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
-     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras"),
+     "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras",
+     "trials"),
     ("apps", "pipeline", "deploy", "standings", "inbox", "inference", "routing", "viewing"),
     ("api", "client", "client_triton"),
     ("app",),
@@ -53,8 +54,14 @@ HOLDERS = {
         "appliance.cli.demo",
         "appliance.isolation.process",
         "appliance.cameras.process",
+        "appliance.trials.process",
     },
-    "socket": {"appliance.client.wire", "appliance.client_triton", "appliance.cameras.decoder"}
+    "socket": {
+        "appliance.client.wire",
+        "appliance.client_triton",
+        "appliance.cameras.decoder",
+        "appliance.trials.worker",
+    }
     | {f"appliance.supervision.{name}" for name in ("link", "notify", "parent")}
     | {f"appliance.isolation.{name}" for name in ("process", "wire", "worker")}
     | {f"appliance.api.{name}" for name in ("socket", "listeners", "protocol", "server")},
@@ -80,6 +87,8 @@ HOLDERS = {
         "appliance.cameras.process",
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",
+        "appliance.trials.process",
+        "appliance.trials.worker",
     },
     "av": {
         "appliance.cli.film",

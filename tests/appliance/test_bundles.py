@@ -49,9 +49,6 @@ WASM = ("app.wasm", guests.STEADY)
             id="macOS's notes",
         ),
         pytest.param(
-            zipped(("../../etc/x.wasm", guests.STEADY)), Bundle(guests.STEADY), id="path is a name"
-        ),
-        pytest.param(
             write_bundle(guests.STEADY, TOML), Bundle(guests.STEADY, TOML), id="our own writing"
         ),
     ],
@@ -71,7 +68,7 @@ def test_a_bundle_is_read(content: bytes, bundle: Bundle) -> None:
             "got 2 app.toml files, wanted at most one", id="two manifests",
         ),
         pytest.param(
-            zipped(WASM, *((f"{n}.txt", b"") for n in range(64))), TooBig, "got 65 files",
+            zipped(WASM, *((f"{n}.txt", b"") for n in range(64))), TooBig, "got over 64 files",
             id="many files",
         ),
         pytest.param(
