@@ -12,12 +12,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from appliance.apps import AppTable
 from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
+from appliance.drops import ModelDrops
 from appliance.feed import Feed
 from appliance.files import make_dirs
 from appliance.guests.aot import AotCache
@@ -45,7 +47,7 @@ from appliance.store import PredictionStore
 from appliance.trials.trials import Surroundings, Trials
 from appliance.uploads import ModelUploads, UploadLimits
 from appliance.viewing import Viewing
-from wasi_nn.backend import Device
+from wasi_nn.backend import Backend, Device
 from wasi_nn.backends import all_backends
 from wasi_nn.registry import Loader, Registry
 
@@ -84,10 +86,7 @@ class Box:
         self._scratch = Scratch(settings.state)
         aot = AotCache(settings.cache_aot, self.engine)
         self.trials = self._make_trials(aot, tuple(b.name for b in backends))
-        self.uploads = ModelUploads(
-            self.models, backends, loader, self.trials.model,
-            UploadLimits(settings.max_model_bytes),
-        )  # fmt: skip
+        self.uploads = self._make_uploads(backends, loader)
         self.feed = Feed(max_subscribers=settings.max_streams)
         self.readiness.on_stopping(self.feed.close)
         self.store = PredictionStore(
@@ -122,7 +121,7 @@ class Box:
                 settings.allow_device_fallback,
             )
         )  # fmt: skip
-        self._inbox = Inbox(settings.inbox, self.deployer)
+        self._inbox = Inbox(settings.inbox, self.deployer, ModelDrops(self.uploads, self.models))
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
@@ -135,6 +134,10 @@ class Box:
             settings.max_pixels, settings.allow_device_fallback,
         )  # fmt: skip
         return Trials(place, cache, self.engine, settings.cache_trials)
+
+    def _make_uploads(self, backends: Sequence[Backend], loader: Loader) -> ModelUploads:
+        limits = UploadLimits(self.settings.max_model_bytes)
+        return ModelUploads(self.models, backends, loader, self.trials.model, limits)
 
     def _loader(self) -> Loader:
         """Choose who loads models: as planned, and not in this process where they may crash it."""

@@ -1,13 +1,15 @@
-"""The folder where a user drops guests.
+"""The folder where a user drops apps and models; what counts as which: `drops`.
 
     x.wasm            a guest; optionally with x.toml beside it, its app.toml
-    x.zip             a bundle
+    x.zip, x.tar.gz   a bundle, or a model
+    x/                a model's folder
     x.wasm.status     what became of it, one JSON object
 
-A file is taken once it has been quiet for a moment, so that a copy under way is not mistaken for
-a damaged guest. A deployed file is removed, as mail is from an inbox; a refused one stays, with
-the reason beside it, and is tried again when it changes. Names that begin with a dot are ignored:
-rsync and browsers write under such names first.
+What is dropped is taken once it has been quiet for a moment, so that a copy under way is not
+mistaken for a damaged guest. What was taken is removed, as mail is from an inbox; what was refused
+stays, with the reason beside it, and is tried again when it changes. A folder that lacks something
+is waited for, then reported. Names that begin with a dot are ignored: rsync and browsers write
+under such names first.
 """
 
 import json
@@ -20,20 +22,31 @@ from pathlib import Path
 
 from watchfiles import watch
 
-from appliance.bundles import MAX_WASM_BYTES, Bundle, read_bundle
 from appliance.deploy import Deployer
-from appliance.errors import ApplianceError, BadGuest, NotFound
-from appliance.files import make_dirs, read_bounded, sweep_temporaries, write_atomic
-from appliance.manifests import MAX_MANIFEST_BYTES, name_from
+from appliance.drops import (
+    Incomplete,
+    ModelDrops,
+    Signature,
+    Taken,
+    beside,
+    is_folder,
+    is_model,
+    read_drop,
+    signature_of,
+    suffix_of,
+)
+from appliance.errors import ApplianceError, Unavailable
+from appliance.files import make_dirs, remove_tree, sweep_temporaries, write_atomic
+from appliance.manifests import name_from
 
 log = logging.getLogger(__name__)
 
 # How long a file must not change. A copy over a slow link pauses longer now and then: it is then
 # refused once and deployed when it is whole.
 QUIET_S = 0.25
-SUFFIXES = (".wasm", ".zip")
-
-Signature = tuple[int, int, int]
+# How long a folder may lack something before that is reported; a large file takes a while to
+# begin. Whenever it is complete it is taken.
+INCOMPLETE_S = 60.0
 
 
 @dataclass(slots=True)
@@ -73,10 +86,14 @@ class Settling:
 class Inbox:
     """Watches the folder in a thread of its own; `start` and `stop` it."""
 
-    def __init__(self, folder: Path, deployer: Deployer) -> None:
+    def __init__(self, folder: Path, deployer: Deployer, models: ModelDrops) -> None:
         self._folder = folder
         self._deployer = deployer
+        self._models = models
         self._settling = Settling()
+        # When to look again at what did not change: name -> monotonic seconds.
+        self._again_s: dict[str, float] = {}
+        self._lacking: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
@@ -107,36 +124,85 @@ class Inbox:
                 log.exception("inbox look failed")
 
     def _look(self) -> None:
-        """Deploy what is ready."""
+        """Take what is ready."""
         files = {}
         for path in self._folder.iterdir():
-            if path.suffix in SUFFIXES and not path.name.startswith("."):
+            if not path.name.startswith(".") and (suffix_of(path) or is_folder(path)):
                 signature = signature_of(path)
                 if signature is not None:
                     files[path.name] = signature
-        for name in self._settling.look(files, time.monotonic()):
-            path = self._folder / name
-            try:
-                self.take(path)
-            except Exception:
-                # Our bug, and this file's alone: the others were marked as handled with it.
-                log.exception("inbox file failed file=%s", path.name)
-                reason = "the box failed on this file; its log has the reason"
-                self._report(path, {"state": "failed", "reason": reason})
+        now_s = time.monotonic()
+        for name in self._settling.look(files, now_s):
+            self._again_s.pop(name, None)
+            self._lacking.discard(name)
+            self._try(self._folder / name)
+        for name in self._due(files, now_s):
+            self._try(self._folder / name)
+
+    def _due(self, files: Mapping[str, Signature], now_s: float) -> list[str]:
+        """Name what is to be looked at again although it did not change."""
+        for gone in self._again_s.keys() - files.keys():
+            del self._again_s[gone]
+            self._lacking.discard(gone)
+        due = [name for name, at_s in self._again_s.items() if now_s >= at_s]
+        for name in due:
+            del self._again_s[name]
+        return due
+
+    def _try(self, path: Path) -> None:
+        try:
+            self.take(path)
+        except Exception:
+            # Our bug, and this file's alone: the others were marked as handled with it.
+            log.exception("inbox file failed file=%s", path.name)
+            reason = "the box failed on this file; its log has the reason"
+            self._report(path, {"state": "failed", "reason": reason})
 
     def take(self, path: Path) -> None:
-        """Deploy one file and write beside it what became of it."""
+        """Take one drop and write beside it what became of it."""
         taken = signature_of(path)
         try:
-            deployed = self._deployer.deploy(read_drop(path), name_from(path.name))
+            status = self._take(path)
+        except Incomplete as lack:
+            self._wait_for(path, str(lack))
+            return
         except ApplianceError as exc:
+            if isinstance(exc, Unavailable):
+                # The box's trouble and not the file's: it need not change to be tried again.
+                self._again_s[path.name] = time.monotonic() + exc.retry_after_s
             self._report(path, {"state": "failed", "reason": str(exc)})
             return
-        self._report(path, {"state": "live", "app": deployed.name, "version": deployed.version})
+        self._report(path, status)
         # A deploy takes seconds: what was dropped under the name meanwhile is taken next.
         if signature_of(path) == taken:
+            self._remove(path)
+
+    def _take(self, path: Path) -> dict[str, object]:
+        if is_model(path, self._models.max_bytes):
+            return _ready(self._models.take(path))
+        deployed = self._deployer.deploy(read_drop(path), name_from(path.name))
+        return {"state": "live", "app": deployed.name, "version": deployed.version}
+
+    def _wait_for(self, path: Path, lack: str) -> None:
+        """Look again when it changes, or is late; one that is late is reported."""
+        if path.name in self._lacking:
+            self._lacking.discard(path.name)
+            reason = f"incomplete for {INCOMPLETE_S:.0f} s: {lack}; copy the rest into the folder"
+            self._report(path, {"state": "failed", "reason": reason})
+            return
+        self._lacking.add(path.name)
+        self._again_s[path.name] = time.monotonic() + INCOMPLETE_S
+        self._report(path, {"state": "waiting", "reason": lack})
+
+    def _remove(self, path: Path) -> None:
+        try:
+            if is_folder(path):
+                remove_tree(path)
+                return
             path.unlink(missing_ok=True)
-            path.with_suffix(".toml").unlink(missing_ok=True)
+            beside(path).unlink(missing_ok=True)
+        except (ApplianceError, OSError) as exc:
+            log.warning("inbox file not removed file=%s reason=%s", path.name, exc)
 
     def _report(self, path: Path, status: dict[str, object]) -> None:
         status["at"] = time.time()
@@ -146,33 +212,12 @@ class Inbox:
             log.error("inbox status not written file=%s reason=%s", path.name, exc)
 
 
-def signature_of(path: Path) -> Signature | None:
-    """Say what changes when a dropped file, or the manifest beside it, does; None if it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    try:
-        manifest_ns = path.with_suffix(".toml").stat().st_ctime_ns
-    except OSError:
-        manifest_ns = 0
-    # The change time: `cp -p` and `mv` bring the modification time of somewhere else along.
-    return (status.st_size, status.st_ctime_ns, manifest_ns)
-
-
-def read_drop(path: Path) -> Bundle:
-    """Read a guest and the manifest beside it, if there is one.
-
-    Raises: BadGuest for an empty file; what `read_bundle` and reading raise.
-    """
-    content = read_bounded(path, max_bytes=MAX_WASM_BYTES)
-    if not content:
-        raise BadGuest(f"{path.name}: the file is empty; copy it again")
-    bundle = read_bundle(content)
-    if bundle.manifest is not None:
-        return bundle
-    try:
-        manifest = read_bounded(path.with_suffix(".toml"), max_bytes=MAX_MANIFEST_BYTES)
-    except NotFound:
-        return bundle
-    return Bundle(bundle.wasm, manifest)
+def _ready(taken: Taken) -> dict[str, object]:
+    status: dict[str, object] = {
+        "state": "ready", "model": taken.name, "version": taken.version, "is_new": taken.is_new,
+    }  # fmt: skip
+    if taken.added is not None:
+        status["loaded"] = list(taken.added.loaded)
+        status["untried"] = list(taken.added.untried)
+        status["is_default"] = taken.added.is_default
+    return status

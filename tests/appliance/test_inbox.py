@@ -13,11 +13,13 @@ from watchfiles import watch
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
+from appliance.drops import ModelDrops, read_drop, signature_of
 from appliance.errors import BadGuest
 from appliance.files import temporary_beside
-from appliance.inbox import QUIET_S, Inbox, Settling, read_drop, signature_of
+from appliance.inbox import QUIET_S, Inbox, Settling
 from tests.appliance import watguests as guests
 from tests.appliance.test_bundles import zipped
+from tests.appliance.test_uploads import Depot
 from tests.appliance.workshop import Workshop
 
 OLD, NEW = (10, 1, 0), (20, 2, 0)
@@ -89,7 +91,9 @@ class Place:
             folder / "apps", workshop.host, workshop.compiler, self.table,  # type: ignore[arg-type]
             scratch=folder, instances=1,
         )  # fmt: skip
-        self.inbox = Inbox(self.folder, self.deployer)
+        self.depot = Depot(folder)
+        drops = ModelDrops(self.depot.uploads, self.depot.repository)
+        self.inbox = Inbox(self.folder, self.deployer, drops)
 
     def drop(self, name: str, content: bytes) -> Path:
         """Put a file there whole, as `mv` does."""
