@@ -236,8 +236,12 @@ def read_bounded(path: Path, *, max_bytes: int) -> bytes:
     Raises: NotFound, TooBig, or BadRequest for what is not a readable regular file.
     """
     with _reading(path) as file:
-        # One byte more than allowed: the size may change between a look at it and the read.
-        content = file.read(max_bytes + 1)
+        # Not more at once than there is: a read takes the memory it might need first. One byte
+        # more, twice: the size may change between a look at it and the read.
+        there = min(os.fstat(file.fileno()).st_size, max_bytes)
+        content = file.read(there + 1)
+        if len(content) > there:
+            content += file.read(max_bytes + 1 - len(content))
     if len(content) > max_bytes:
         raise TooBig(f"{path.name}: got over {max_bytes} bytes, wanted at most {max_bytes}")
     return content

@@ -114,7 +114,7 @@ def _read(file: Path) -> dict[str, tuple[Trial, dict[str, str]]]:
             str(key): (Trial.from_json(trial), {str(n): str(p) for n, p in prints.items()})
             for key, trial, prints in entries
         }
-    except (ApplianceError, ValueError, KeyError, TypeError, AttributeError):
+    except (ApplianceError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
