@@ -58,7 +58,7 @@ def suffix_of(path: Path) -> str:
 
 def beside(path: Path) -> Path:
     """Name the manifest that may lie beside a file."""
-    return path.with_name(_stem(path) + ".toml")
+    return path.with_name(stem_of(path) + ".toml")
 
 
 def is_folder(path: Path) -> bool:
@@ -197,9 +197,9 @@ class ModelDrops:
         BadModel, BadRequest, Conflict, TooBig, Unavailable.
         """
         text = self._manifest_of(path)
-        name, said = name_from(_stem(path)), None
+        name, said = name_from(stem_of(path)), None
         if text is not None:
-            manifest = parse_model_manifest(text, default_name=_stem(path))
+            manifest = parse_model_manifest(text, default_name=stem_of(path))
             name = manifest.name
             said = manifest.version if "version" in manifest.model_fields_set else None
         there = self._repository.versions(name)
@@ -207,7 +207,7 @@ class ModelDrops:
         # Where there is such a version, another's place is taken to compare them.
         version = said if said is not None and rival is None else _next(there)
         with self._uploads.begin(name, version) as upload:
-            _bring(path, upload.files, upload.bounds)
+            bring(path, upload.files, upload.bounds)
             if rival is not None and _is_same(model_root(upload.files), rival):
                 return Taken(name, rival.version, None)
             if rival is not None and said is not None:
@@ -244,7 +244,8 @@ def _complete(root: Path) -> bytes:
     return text
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """Name a drop without its suffix."""
     return path.name[: len(path.name) - len(suffix_of(path))]
 
 
@@ -274,8 +275,8 @@ def _files_in(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def _bring(path: Path, target: Path, bounds: Bounds) -> None:
-    """Unpack or copy a model to where it is checked."""
+def bring(path: Path, target: Path, bounds: Bounds) -> None:
+    """Unpack or copy a model to where it is checked. Raises: BadRequest, TooBig, Unavailable."""
     suffix = suffix_of(path)
     if suffix in ARCHIVE_SUFFIXES:
         unpack(path, target, bounds)

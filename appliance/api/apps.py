@@ -43,14 +43,19 @@ def list_apps(box: TheBox) -> list[shapes.App]:
     return [app_of(box, standing) for standing in box.deployer.standings()]
 
 
-@router.put("/{name}", openapi_extra=body_of("application/octet-stream", "application/zip"))
+@router.put("/{name}", openapi_extra=body_of(
+    "application/octet-stream", "application/zip", "application/x-tar", "application/gzip",
+))  # fmt: skip
 async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
-    """Deploy a guest: the body is a .wasm, or a .zip with one and an app.toml."""
+    """Deploy a guest: the body is a .wasm, or a .zip, .tar or .tar.gz with one and an app.toml.
+
+    It is tried in a process of its own first, with the [sample] of its app.toml if it has one.
+    """
     if _NAME.fullmatch(name) is None:
         raise BadRequest(
             f"app name: got {name[:80]!r}, wanted 1 to 63 lower-case letters, digits and dashes"
         )
-    body = await read_body(request, MAX_WASM_BYTES, "a .wasm or a .zip")
+    body = await read_body(request, MAX_WASM_BYTES, "a .wasm, .zip or .tar.gz")
 
     def work() -> shapes.Deployed:
         done = box.deployer.deploy(read_bundle(body), name, is_name_binding=True)

@@ -8,9 +8,11 @@ import typer
 from rich.table import Column, Table
 
 from appliance.api import shapes
-from appliance.bundles import read_bundle, write_bundle
+from appliance.bundles import Bundle, read_bundle, write_bundle
 from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.client import Client, Refused
+from appliance.drops import beside
+from appliance.golden import files_named
 from appliance.manifests import name_from, parse_app_manifest
 
 
@@ -21,31 +23,46 @@ def add_to(app: typer.Typer) -> None:
 
 
 def deploy(
-    guest: Annotated[Path, typer.Argument(help="A .wasm, or a .zip with one and an app.toml.")],
+    guest: Annotated[
+        Path, typer.Argument(help="A .wasm, or a .zip or .tar.gz with it and an app.toml.")
+    ],
     name: Annotated[
         str | None, typer.Option(help="The app's name; else the manifest's, else the file's.")
     ] = None,
     manifest: Annotated[
         Path | None,
-        typer.Option(help="Its app.toml; else the one in the .zip or beside the guest."),
+        typer.Option(help="Its app.toml; else the one in the bundle or beside the guest."),
     ] = None,
     state: State = None,
 ) -> None:
     """Put a guest on the box; it answers when this returns."""
-    content = read_file(guest)
-    bundle = read_bundle(content)
-    beside = guest.with_suffix(".toml")
-    # As in the inbox: one inside a bundle beats one beside it.
-    if manifest is None and bundle.manifest is None and beside.is_file():
-        manifest = beside
-    text = bundle.manifest if manifest is None else read_file(manifest)
-    if text is not None:
-        name = name or parse_app_manifest(text, default_name=guest.name).name
-        content = write_bundle(bundle.wasm, text)
+    bundle = bundle_of(guest, manifest)
+    content = bundle.wasm
+    if bundle.manifest is not None:
+        name = name or parse_app_manifest(bundle.manifest, default_name=guest.name).name
+        content = write_bundle(bundle.wasm, bundle.manifest, bundle.files)
     with connect(state) as box:
         done = box.deploy(name or name_from(guest.name), content)
     what = "deployed" if done.is_new else "was live already"
     console.print(f"{done.name} {done.version} {what}")
+
+
+def bundle_of(guest: Path, manifest: Path | None) -> Bundle:
+    """Read what the user named, with the manifest beside it and the files that this names.
+
+    manifest: another app.toml than the one in the bundle or beside it.
+    Raises: BadRequest for what cannot be read; else as `read_bundle`.
+    """
+    bundle = read_bundle(read_file(guest))
+    lying = beside(guest)
+    # As in the inbox: one inside a bundle beats one beside it.
+    if manifest is None and bundle.manifest is None and lying.is_file():
+        manifest = lying
+    if manifest is None:
+        return bundle
+    text = read_file(manifest)
+    files = {name: read_file(manifest.parent / name) for name in files_named(text)}
+    return Bundle(bundle.wasm, text, files)
 
 
 def apps(state: State = None, as_json: Json = False) -> None:

@@ -3,10 +3,8 @@
 import gzip
 import io
 import tarfile
-
-from tests.appliance.test_bundles import zipped
-
-__all__ = ["TarEntry", "gzipped", "tarred", "zipped"]
+import warnings
+import zipfile
 
 TarEntry = tuple[str, bytes] | tarfile.TarInfo
 
@@ -22,6 +20,15 @@ def tarred(*entries: TarEntry, format: int = tarfile.PAX_FORMAT) -> bytes:
             info = tarfile.TarInfo(entry[0])
             info.size = len(entry[1])
             archive.addfile(info, io.BytesIO(entry[1]))
+    return packed.getvalue()
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about a name that comes twice
+        for name, content in members:
+            archive.writestr(name, content)
     return packed.getvalue()
 
 

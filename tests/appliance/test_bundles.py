@@ -1,8 +1,8 @@
 """What a user drops is taken apart in memory, and nothing in it is believed."""
 
-import io
-import warnings
 import zipfile
+from collections.abc import Callable
+from tarfile import SYMTYPE, TarInfo
 
 import pytest
 
@@ -10,20 +10,13 @@ from appliance import bundles
 from appliance.bundles import Bundle, read_bundle, write_bundle
 from appliance.errors import ApplianceError, BadGuest, BadRequest, TooBig
 from tests.appliance import watguests as guests
+from tests.appliance.archives import gzipped, special, tarred, zipped
 
 TOML = b'name = "cat"\n'
 
 
-def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about a name that comes twice
-        for name, content in members:
-            archive.writestr(name, content)
-    return packed.getvalue()
-
-
 WASM = ("app.wasm", guests.STEADY)
+MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize(
@@ -121,6 +114,99 @@ def test_damage_anywhere_is_an_answer_never_a_crash(method: int) -> None:
             outcomes.add(ApplianceError)
 
     assert {Bundle, ApplianceError} == outcomes
+
+
+SAMPLE_TOML = b'[sample]\npicture = "pics/cat.png"\n'
+PICTURE = ("pics/cat.png", b"a picture")
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        pytest.param(zipped, id="zip"),
+        pytest.param(tarred, id="tar"),
+        pytest.param(lambda *files: gzipped(tarred(*files)), id="tar.gz"),
+    ],
+)
+@pytest.mark.parametrize("home", ["", "cat/", "./"], ids=["top", "folder", "dot"])
+def test_files_that_the_manifest_names_come_along(pack: Callable[..., bytes], home: str) -> None:
+    """Relative to it, wherever it lies and in whatever order; others stay behind."""
+    members = [PICTURE, ("app.toml", SAMPLE_TOML), WASM, ("README.md", b"hello")]
+    content = pack(*((home + name, body) for name, body in members))
+
+    assert Bundle(guests.STEADY, SAMPLE_TOML, dict([PICTURE])) == read_bundle(content)
+
+
+def test_our_own_writing_keeps_the_files() -> None:
+    """What is sent as one body arrives whole."""
+    bundle = Bundle(guests.STEADY, SAMPLE_TOML, dict([PICTURE]))
+
+    assert bundle == read_bundle(write_bundle(bundle.wasm, SAMPLE_TOML, bundle.files))
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        pytest.param(
+            tarred(WASM, ("app.toml", SAMPLE_TOML)), BadGuest,
+            r"app\.toml names pics/cat\.png, which is not in the archive", id="missing",
+        ),
+        pytest.param(
+            zipped(WASM, ("app.toml", SAMPLE_TOML), ("x/pics/cat.png", b"")), BadGuest,
+            "not in the archive beside it", id="elsewhere",
+        ),
+        pytest.param(
+            zipped(("../../etc/x.wasm", guests.STEADY)), BadRequest,
+            "wanted a plain relative one", id="path",
+        ),
+        pytest.param(
+            tarred(WASM, ("app.toml", SAMPLE_TOML), special("pics/cat.png", SYMTYPE, "/etc/x")),
+            BadRequest, "is a link", id="link",
+        ),
+        pytest.param(
+            tarred(special("app.wasm", SYMTYPE, "/etc/x")), BadRequest, "is a link", id="guest link"
+        ),
+        pytest.param(
+            tarred(WASM, ("app.toml", SAMPLE_TOML), ("pics/cat.png", bytes(8 * MIB + 1))), TooBig,
+            r"pics/cat\.png is over 8388608 bytes", id="big picture",
+        ),
+        pytest.param(
+            zipped(WASM, ("app.toml", SAMPLE_TOML), PICTURE, PICTURE), BadRequest, "comes twice",
+            id="twice",
+        ),
+        pytest.param(tarred(WASM)[:700], BadRequest, "damaged", id="cut tar"),
+        pytest.param(gzipped(tarred(WASM))[:60], BadRequest, "damaged", id="cut gzip"),
+        pytest.param(b"\x1f\x8b", BadRequest, "damaged", id="two bytes"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_refuses_the_bundle(
+    content: bytes, error: type[ApplianceError], words: str
+) -> None:
+    """Nothing is followed, guessed or left out."""
+    with pytest.raises(error, match=words):
+        read_bundle(content)
+
+
+def test_what_nobody_wants_may_be_large_but_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is decompressed all the same, in order to skip it."""
+    note = TarInfo("film.mp4")
+    note.size = 2**40
+    content = gzipped(note.tobuf() + bytes(4 * MIB))
+    with pytest.raises(TooBig, match="bundle: the archive goes on beyond"):
+        read_bundle(content)
+
+
+def test_a_picture_makes_another_version() -> None:
+    """By its name and by its content; without one the version is as it ever was."""
+    plain = Bundle(b"a", b"m")
+    versions = {
+        plain.version, Bundle(b"a", b"m", {"x": b"1"}).version,
+        Bundle(b"a", b"m", {"x": b"2"}).version, Bundle(b"a", b"m", {"y": b"1"}).version,
+    }  # fmt: skip
+
+    assert 4 == len(versions)
+    assert plain.version == plain.digest[:12]
+    assert "98e0687db068" == plain.version
 
 
 def test_the_version_is_the_content() -> None:

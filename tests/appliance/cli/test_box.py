@@ -9,9 +9,9 @@ import pytest
 
 from appliance.shipped import classifier_folder
 from tests.appliance import watguests as guests
+from tests.appliance.archives import zipped
 from tests.appliance.cli.conftest import Command
 from tests.appliance.service import Service
-from tests.appliance.test_bundles import zipped
 
 
 def rows(stdout: bytes) -> list[dict[str, Any]]:

@@ -65,5 +65,3 @@ class Rig:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         return self.trials.model(folder, "tiny", "1")
-
-

@@ -35,9 +35,7 @@ def test_a_model_that_crashes_its_runtime_is_refused(rig: Rig, tmp_path: Path) -
     assert ("onnx",) == rig.model(tmp_path / "n").loaded
 
 
-def test_a_model_that_takes_too_much_memory_is_refused(
-    engine: GuestEngine, tmp_path: Path
-) -> None:
+def test_a_model_that_takes_too_much_memory_is_refused(engine: GuestEngine, tmp_path: Path) -> None:
     """The limit is the process's; the sentence says how much it was."""
     rig = Rig(engine, tmp_path, TrialBounds(memory_bytes=600 * MIB))
     rig.model(tmp_path / "m")
