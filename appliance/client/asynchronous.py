@@ -97,7 +97,7 @@ class AsyncClient:
         await self._wire.ask(routes.delete_app(name))
 
     async def deploy(self, name: str, content: bytes) -> shapes.Deployed:
-        """Deploy a .wasm or a .zip bundle; it answers when this returns."""
+        """Deploy a .wasm, or a .zip or .tar.gz bundle; it answers when this returns."""
         return await self._wire.ask(routes.deploy(name, content))
 
     async def predict(self, app: str, picture: bytes) -> shapes.Answer:

@@ -97,7 +97,7 @@ class Client:
         self._wire.ask(routes.delete_app(name))
 
     def deploy(self, name: str, content: bytes) -> shapes.Deployed:
-        """Deploy a .wasm or a .zip bundle; it answers when this returns."""
+        """Deploy a .wasm, or a .zip or .tar.gz bundle; it answers when this returns."""
         return self._wire.ask(routes.deploy(name, content))
 
     def predict(self, app: str, picture: bytes) -> shapes.Answer:
