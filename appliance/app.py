@@ -188,6 +188,8 @@ class Box:
             # Last to start and first to stop: it deploys, so everything else must be there.
             self._inbox.start()
             starting.callback(self._inbox.stop)
+            # Before it: a deploy that waits for a trial is told at once.
+            starting.callback(self.trials.close)
             self._started = starting.pop_all()
         self.readiness.begin()
         log.info("box started state=%s apps=%d", self.settings.state, len(self.apps.names()))

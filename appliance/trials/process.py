@@ -86,6 +86,7 @@ class Throwaway:
                     # A group of its own, so that its children can be ended with it.
                     start_new_session=True,
                 )  # fmt: skip
+            self._pidfd = os.pidfd_open(self._process.pid)
         except BaseException:
             os.close(self._words)
             raise
@@ -148,12 +149,7 @@ class Throwaway:
         """End it and its children. Returns: its status, minus the signal that ended it."""
         if self._process.returncode is None:
             # Its own end comes first, if it is on its way: a crash is not to look like our kill.
-            with contextlib.suppress(OSError):
-                descriptor = os.pidfd_open(self._process.pid)
-                try:
-                    select.select([descriptor], [], [], _END_S)
-                finally:
-                    os.close(descriptor)
+            select.select([self._pidfd], [], [], _END_S)
             self._end_group()
         return self._process.wait()
 
@@ -162,12 +158,18 @@ class Throwaway:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
+    def stop(self) -> None:
+        """Let whoever waits for its outcome wait no longer; from any thread, before `end`."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
     def end(self) -> None:
         """End it, at once, with whatever it started."""
         if self._process.returncode is None:
             self._end_group()
             self._process.wait()
         self._control.close()
+        os.close(self._pidfd)
         os.close(self._words)
 
     def __enter__(self) -> Self:

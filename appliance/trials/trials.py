@@ -5,6 +5,7 @@ import logging
 import shutil
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.bundles import Bundle
-from appliance.errors import ApplianceError, BadGuest, BadManifest, BadModel, Unavailable
+from appliance.errors import BadGuest, BadManifest, BadModel, Unavailable
 from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.manifests import APP_MANIFEST, AppManifest, load_model_folder
@@ -83,6 +84,42 @@ class Trials:
         self._bounds = bounds or TrialBounds()
         self._models = ModelRepository(place.models)
         self._book = TrialBook(book, self._print_of)
+        self._lock = threading.Lock()
+        self._under_way: set[Throwaway] = set()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """End what is under way, and try nothing any more."""
+        with self._lock:
+            self._is_closed = True
+            for process in self._under_way:
+                process.stop()
+
+    @contextmanager
+    def _process(self, bounds: ProcessBounds) -> Iterator[Throwaway]:
+        """Start a process. Raises: Unavailable if it cannot be, or the box stops meanwhile."""
+        try:
+            with Throwaway(bounds) as process:
+                with self._lock:
+                    self._check_open()
+                    self._under_way.add(process)
+                try:
+                    yield process
+                finally:
+                    # Before it is ended: nobody may stop one that has ended.
+                    with self._lock:
+                        self._under_way.discard(process)
+        except Lost:
+            self._check_open()
+            raise
+        except OSError as exc:
+            raise Unavailable(
+                f"no process to try it in: {exc.strerror}; try again later", retry_after_s=10.0
+            ) from exc
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable("the box stops; try again later")
 
     # -- apps ------------------------------------------------------------------------------------
 
@@ -101,7 +138,12 @@ class Trials:
         if known is not None:
             return dataclasses.replace(known, is_remembered=True)
         started_s = time.perf_counter()
-        answer = self._try_app(bundle, manifest, picture, on_stage)
+        try:
+            answer = self._try_app(bundle, manifest, picture, on_stage)
+        except Lost as lost:
+            raise BadGuest(
+                f"guest: the process that tried it {lost.how} while {_WORDS[lost.stage]}"
+            ) from lost
         seconds = time.perf_counter() - started_s
         trial = self._found(answer, manifest, seconds)
         self._book.note(key, trial)
@@ -139,7 +181,7 @@ class Trials:
         memory_bytes = self._bounds.memory_bytes + 2 * limits.memory_bytes
         # Started first: it imports while another process compiles.
         with (
-            _process(ProcessBounds(memory_bytes, sum(stages.values()))) as process,
+            self._process(ProcessBounds(memory_bytes, sum(stages.values()))) as process,
             _scratch(place.scratch) as scratch,
         ):
             on_stage("compile")
@@ -157,14 +199,7 @@ class Trials:
             )
             blobs = (code, bundle.manifest or b"", picture)
             errand = Errand({"app": dataclasses.asdict(asked)}, blobs, stages)
-            try:
-                return _done(process.ask(errand, on_stage))
-            except Lost as lost:
-                raise BadGuest(
-                    f"guest: the process that tried it {lost.how} while {_WORDS[lost.stage]}"
-                ) from lost
-            except OSError as exc:
-                raise _no_room(exc) from exc
+            return _done(process.ask(errand, on_stage))
 
     def _hang_s(self, deadline_s: float) -> float:
         return deadline_s * _HANG_FACTOR + self._bounds.grace_s
@@ -200,20 +235,17 @@ class Trials:
             name, version, str(folder), list(self._place.backends), self._place.max_pixels
         )
         bounds = ProcessBounds(self._bounds.memory_bytes, sum(stages.values()))
-        with _process(bounds) as process:
-            try:
-                answer = _done(
-                    process.ask(Errand({"model": dataclasses.asdict(asked)}, (), stages))
-                )
-            except Lost as lost:
-                what, _, encoding = lost.stage.partition(" ")
-                doing = {"load": f"loading {encoding}", "show": f"computing with {encoding}"}
-                raise BadModel(
-                    f"model {name}:{version}: the process that tried it {lost.how} while "
-                    f"{doing.get(what, 'starting')}"
-                ) from lost
-            except OSError as exc:
-                raise _no_room(exc) from exc
+        errand = Errand({"model": dataclasses.asdict(asked)}, (), stages)
+        try:
+            with self._process(bounds) as process:
+                answer = _done(process.ask(errand))
+        except Lost as lost:
+            what, _, encoding = lost.stage.partition(" ")
+            doing = {"load": f"loading {encoding}", "show": f"computing with {encoding}"}
+            raise BadModel(
+                f"model {name}:{version}: the process that tried it {lost.how} while "
+                f"{doing.get(what, 'starting')}"
+            ) from lost
         try:
             return ModelTrial(tuple(map(str, answer["loaded"])), tuple(map(str, answer["untried"])))
         except (KeyError, TypeError) as exc:
@@ -238,19 +270,6 @@ def _done(answer: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(answer.get("done"), dict):
         raise wording.from_json(answer.get("error"))
     return dict(answer["done"])
-
-
-def _process(bounds: ProcessBounds) -> Throwaway:
-    try:
-        return Throwaway(bounds)
-    except OSError as exc:
-        raise _no_room(exc) from exc
-
-
-def _no_room(cause: OSError) -> ApplianceError:
-    return Unavailable(
-        f"no process to try it in: {cause.strerror}; try again later", retry_after_s=10.0
-    )
 
 
 @contextmanager

@@ -2,27 +2,16 @@
 
 from typing import Any
 
-from appliance.errors import (
-    ApplianceError,
-    BadGuest,
-    BadManifest,
-    BadModel,
-    BadPicture,
-    BadRequest,
-    FailureReason,
-    GuestFailed,
-    NotFound,
-    TooBig,
-    Unavailable,
-)
+from appliance import errors
+from appliance.errors import ApplianceError, FailureReason, GuestFailed, Unavailable
 
 _MAX_SENTENCE = 2000
+# Those that are made of their sentence alone.
 _KINDS = {
-    kind.__name__: kind
-    for kind in (
-        BadGuest, BadManifest, BadModel, BadPicture, BadRequest, NotFound, TooBig, Unavailable,
-    )
-}  # fmt: skip
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, ApplianceError) and kind is not GuestFailed
+}
 
 
 def to_json(error: ApplianceError) -> dict[str, str]:

@@ -3,6 +3,7 @@
 python -m appliance.trials.worker SOCKET_FD MAX_MEMORY_BYTES MAX_CPU_S PARENT_PID
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -72,6 +73,9 @@ def _bound(memory_bytes: int, cpu_s: int) -> None:
     # A crash is expected here; its core would fill the box's disk.
     _lower(resource.RLIMIT_CORE, 0)
     os.nice(_NICENESS)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        # If the machine has no memory left, this process goes first and not the box.
+        file.write("1000")
 
 
 def _lower(what: int, limit: int, room: int = 0) -> None:

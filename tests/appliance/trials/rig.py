@@ -1,7 +1,7 @@
 """Trials over a folder, with fake models and guests that are compiled in this process."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -42,13 +42,20 @@ class Rig:
         )  # fmt: skip
 
     def app(
-        self, wasm: bytes, toml: str = "", files: Mapping[str, bytes] | None = None
+        self, wasm: bytes, toml: str = "", files: Mapping[str, bytes] | None = None,
+        on_show: Callable[[], None] = lambda: None,
     ) -> Trial:  # fmt: skip
-        """Try an app."""
+        """Try an app. on_show: called when it is about to be shown a picture."""
         self.stages = []
+
+        def on_stage(stage: str) -> None:
+            self.stages.append(stage)
+            if stage == "show":
+                on_show()
+
         bundle = Bundle(wasm, toml.encode(), files or {})
         manifest = parse_app_manifest(toml.encode(), default_name="cat")
-        return self.trials.app(bundle, manifest, self.stages.append)
+        return self.trials.app(bundle, manifest, on_stage)
 
     def put_model(self, **rest: object) -> Path:
         return put_model(self.models, **rest)

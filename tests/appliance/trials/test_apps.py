@@ -1,6 +1,8 @@
 """Apps in a throw-away process: what passes, what is refused and with which words, what is kept."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from appliance.errors import (
     BadPicture,
     FailureReason,
     GuestFailed,
+    Unavailable,
 )
 from appliance.guests.engine import GuestEngine
 from appliance.settings import AppLimits
@@ -182,3 +185,19 @@ def test_a_hang_over_there_is_ended(engine: GuestEngine, tmp_path: Path) -> None
         rig.app(guests.computing("tiny", "x"), "[limits]\ndeadline_s = 0.05")
 
     assert [] == list(tmp_path.glob("trial-*"))
+
+
+def test_a_box_that_stops_waits_for_no_trial(rig: Rig) -> None:
+    """Who asked is told at once; what was tried is no worse for it."""
+    rig.put_model(delay_s=1000)
+    guest = guests.computing("tiny", "x")
+    with ThreadPoolExecutor(1) as thread:
+        shown = threading.Event()
+        asked = thread.submit(rig.app, guest, on_show=shown.set)
+        assert shown.wait(60)
+        rig.trials.close()
+        with pytest.raises(Unavailable, match="the box stops; try again later"):
+            asked.result(60)
+
+    with pytest.raises(Unavailable, match="the box stops"):
+        rig.app(guests.STEADY)
