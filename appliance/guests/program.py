@@ -1,11 +1,12 @@
 """A guest that is ready to be instantiated: compiled, linked, and understood."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import wasmtime
 
 from appliance.errors import BadGuest
 from appliance.guests.breaches import BreachBook
+from appliance.guests.debts import Ledger
 from appliance.guests.engine import GuestEngine
 from appliance.guests.journal import Journal
 from appliance.manifests import AppManifest, Mode
@@ -27,13 +28,14 @@ _SIGNATURES = {START: "() -> ()", ON_FRAME: "(i32) -> (i32)"}
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What every guest of the box shares."""
+    """What every guest of the box shares. debts: of those whose frames fail."""
 
     engine: GuestEngine
     registry: Registry
     executor: Executor
     defaults: AppLimits
     allow_fallback: bool = False
+    debts: Ledger = field(default_factory=Ledger)
 
 
 @dataclass(frozen=True, slots=True)
