@@ -102,7 +102,7 @@ class Box:
                 self.engine, self.registry, self.scheduler, settings.limits,
                 settings.allow_device_fallback,
             ),
-            AotCache(settings.cache_aot, self.engine),
+            self._compiled_guests(),
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
@@ -126,6 +126,10 @@ class Box:
     def _loader(self) -> Loader:
         """Choose who loads models: as planned, and not in this process where they may crash it."""
         return self.guard.loader(self._isolation())
+
+    def _compiled_guests(self) -> AotCache:
+        settings = self.settings
+        return AotCache(settings.cache_aot, self.engine, max_bytes=settings.aot_max_bytes)
 
     def _isolation(self) -> Loader:
         match self.settings.isolation:
@@ -160,6 +164,7 @@ class Box:
             starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
+            self._compiled_guests().sweep()
             self.deployer.restore()
             self._keeper.start()
             starting.callback(self._keeper.join)

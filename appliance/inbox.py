@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 # How long a file must not change. A copy over a slow link pauses longer now and then: it is then
 # refused once and deployed when it is whole.
 QUIET_S = 0.25
-SUFFIXES = (".wasm", ".zip")
+# Compiled guests are refused, with the reason beside them; left alone they would seem lost.
+SUFFIXES = (".wasm", ".zip", ".cwasm")
 
 Signature = tuple[int, int, int]
 

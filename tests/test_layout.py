@@ -49,7 +49,7 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {
-        "appliance.guests.aot",
+        "appliance.guests.compiling",
         "appliance.cli.demo",
         "appliance.isolation.process",
         "appliance.cameras.process",
@@ -77,6 +77,8 @@ HOLDERS = {
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
+        "appliance.guests.compiler",
+        "appliance.guests.compiling",
         "appliance.cameras.process",
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",

@@ -18,6 +18,7 @@ import typer
 from appliance.cli import (
     box,
     cameras,
+    compiling,
     demo,
     doctor,
     guest,
@@ -60,7 +61,7 @@ def _root(
 
 
 for _module in (
-    serve, demo, box, manage, models, cameras, predictions, top, logs, guest, doctor
+    serve, demo, box, manage, models, cameras, predictions, top, logs, guest, compiling, doctor
 ):  # fmt: skip
     _module.add_to(app)
 
