@@ -5,9 +5,9 @@
     x.wasm.status     what became of it, one JSON object
 
 A file is taken once its writer has closed it, or it has been quiet for a moment (`quiet`), so that
-a copy under way is not mistaken for a damaged guest. A deployed file is removed, as mail is from an inbox; a refused one stays, with
-the reason beside it, and is tried again when it changes. Names that begin with a dot are ignored:
-rsync and browsers write under such names first.
+a copy under way is not mistaken for a damaged guest. A deployed file is removed, as mail is from an
+inbox; a refused one stays, with the reason beside it, and is tried again when it changes. Names
+that begin with a dot are ignored: rsync and browsers write under such names first.
 """
 
 import json
