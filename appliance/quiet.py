@@ -26,12 +26,11 @@ def quiet_s_of(path: Path) -> float:
 
     A guest whose manifest is there, beside it or in the archive, waits for nothing else.
     """
-    manifest = path.with_suffix(".toml")
-    if not is_closed(path):
+    manifest, signature = path.with_suffix(".toml"), Path(f"{path}.sig")
+    parts = [path, *(beside for beside in (manifest, signature) if os.path.lexists(beside))]
+    if not all(is_closed(part) for part in parts):
         return QUIET_S
-    if manifest.exists():
-        return 0.0 if is_closed(manifest) else QUIET_S
-    return 0.0 if _brings_manifest(path) else ALONE_S
+    return 0.0 if manifest in parts or _brings_manifest(path) else ALONE_S
 
 
 def is_closed(path: Path) -> bool:

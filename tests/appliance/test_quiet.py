@@ -39,11 +39,12 @@ def test_an_archive_with_a_manifest_waits_for_nothing(tmp_path: Path) -> None:
     assert ALONE_S == quiet_s_of(put(tmp_path, "y.zip", zipped(("a.wasm", guests.STEADY))))
 
 
-@pytest.mark.parametrize("name", ["x.wasm", "x.toml"])
+@pytest.mark.parametrize("name", ["x.wasm", "x.toml", "x.wasm.sig"])
 def test_a_file_that_is_being_written_is_waited_for(tmp_path: Path, name: str) -> None:
-    """Also if all of it seems to be there: the guest, or its manifest."""
+    """Also if all of it seems to be there: the guest, its manifest, or its signature."""
     path = put(tmp_path, "x.wasm")
     put(tmp_path, "x.toml", MANIFEST)
+    put(tmp_path, "x.wasm.sig", b"signature")
 
     with (tmp_path / name).open("ab"):
         assert QUIET_S == quiet_s_of(path)
