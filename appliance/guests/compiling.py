@@ -127,7 +127,9 @@ def compiled_in_child(
 
 def _compile(wasm: bytes, target: int, limits: CompileLimits, options: list[str]) -> None:
     numbers = (target, limits.memory_bytes, limits.cpu_s)
-    command = [sys.executable, "-m", compiler.__name__, *map(str, numbers), *options]
+    # A service that imports nothing from the folder it was started in has a child like it.
+    safe = ["-P"] if sys.flags.safe_path else []
+    command = [sys.executable, *safe, "-m", compiler.__name__, *map(str, numbers), *options]
     try:
         done = subprocess.run(
             command, input=wasm, capture_output=True, timeout=limits.wall_s, check=False,

@@ -5,6 +5,7 @@ own, from the drop to the answer. Guests are the real ones; larger and different
 them (`modules`).
 """
 
+import shutil
 import statistics
 import tempfile
 import time
@@ -218,6 +219,9 @@ def _fleets(times: int) -> Iterator[Row]:
             # the difference drowns in how unevenly a process starts.
             if count < _FLEETS[-1]:
                 yield Row(name, each_mb, "MB")
+                shutil.rmtree(settings.cache_aot)
+                cold_ms, _ = _restarts(state, 1, count)
+                yield Row(f"starts: restart of a box with {apps}, none compiled", cold_ms, "ms")
                 continue
             yield at_most(name, each_mb, "MB", _APP_MB)
             each_ms = (restart_ms - empty_ms) / count
