@@ -198,7 +198,7 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file of a version that `publish` is to make safe, all at once: each wait for the disk
     is a deploy's."""
     with writing(path):
-        path.parent.mkdir(mode=0o750, exist_ok=True)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with new_file(path) as file:
             file.write(content)
 
