@@ -84,7 +84,7 @@ class Box:
         self.registry = Registry(backends, self.models, loader)
         self.engine = GuestEngine()
         self._scratch = Scratch(settings.state)
-        aot = AotCache(settings.cache_aot, self.engine)
+        aot = self._aot = self._compiled_guests()
         self.trials = self._make_trials(aot, tuple(b.name for b in backends))
         self.uploads = self._make_uploads(backends, loader)
         self.feed = Feed(max_subscribers=settings.max_streams)
@@ -143,6 +143,10 @@ class Box:
         """Choose who loads models: as planned, and not in this process where they may crash it."""
         return self.guard.loader(self._isolation())
 
+    def _compiled_guests(self) -> AotCache:
+        settings = self.settings
+        return AotCache(settings.cache_aot, self.engine, max_bytes=settings.aot_max_bytes)
+
     def _isolation(self) -> Loader:
         match self.settings.isolation:
             case Isolation.NONE:
@@ -176,6 +180,7 @@ class Box:
             starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
+            self._aot.sweep()
             self.deployer.restore()
             self._keeper.start()
             starting.callback(self._keeper.join)

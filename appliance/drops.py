@@ -35,7 +35,9 @@ from appliance.uploads import Added, ModelUploads
 
 _GUEST = ".wasm"
 _BARE = {".onnx": "model.onnx", ".tflite": "model.tflite"}
-SUFFIXES = (_GUEST, *ARCHIVE_SUFFIXES, *_BARE)
+# Compiled guests are refused, with the reason beside them; left alone they would seem lost.
+_COMPILED = ".cwasm"
+SUFFIXES = (_GUEST, _COMPILED, *ARCHIVE_SUFFIXES, *_BARE)
 _MODEL_FILES = {MODEL_MANIFEST, "model.onnx", "model.tflite", "model.xml"}
 # Of one folder, folders included; what has more is refused when it is taken.
 _MAX_LOOKED_AT = 1024
@@ -116,7 +118,7 @@ def is_model(path: Path, max_bytes: int) -> bool:
     suffix = suffix_of(path)
     if not suffix or suffix in _BARE:
         return True
-    if suffix == _GUEST or not path.is_file():
+    if suffix in (_GUEST, _COMPILED) or not path.is_file():
         return False
     names = names_in(path, max_bytes)
     last = {name.split("/")[-1] for name in names}

@@ -5,18 +5,18 @@
     x/                a model's folder
     x.wasm.status     what became of it, one JSON object
 
-What is dropped is taken once it has been quiet for a moment, so that a copy under way is not
-mistaken for a damaged guest. What was taken is removed, as mail is from an inbox; what was refused
-stays, with the reason beside it, and is tried again when it changes. A folder that lacks something
-is waited for, then reported. Names that begin with a dot are ignored: rsync and browsers write
-under such names first.
+What is dropped is taken once its writer has closed it, or it has been quiet for a moment
+(`quiet`), so that a copy under way is not mistaken for a damaged guest. What was taken is removed,
+as mail is from an inbox; what was refused stays, with the reason beside it, and is tried again when
+it changes. A folder that lacks something is waited for, then reported. Names that begin with a dot
+are ignored: rsync and browsers write under such names first.
 """
 
 import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,12 +38,13 @@ from appliance.drops import (
 from appliance.errors import ApplianceError, Unavailable
 from appliance.files import make_dirs, remove_tree, sweep_temporaries, write_atomic
 from appliance.manifests import name_from
+from appliance.quiet import QUIET_S as QUIET_S
+from appliance.quiet import quiet_s_of
 
 log = logging.getLogger(__name__)
 
-# How long a file must not change. A copy over a slow link pauses longer now and then: it is then
-# refused once and deployed when it is whole.
-QUIET_S = 0.25
+# While something is settling; a fifth of the shortest wait.
+_LOOK_EVERY_S = 0.02
 # How long a folder may lack something before that is reported; a large file takes a while to
 # begin. Whenever it is complete it is taken.
 INCOMPLETE_S = 60.0
@@ -59,10 +60,14 @@ class Settling:
     handled: dict[str, Signature] = field(default_factory=dict)
     _since: dict[str, tuple[Signature, float]] = field(default_factory=dict)
 
-    def look(self, files: Mapping[str, Signature], now: float) -> list[str]:
+    def look(
+        self, files: Mapping[str, Signature], now: float,
+        quiet_s: Callable[[str], float] = lambda _: QUIET_S,
+    ) -> list[str]:  # fmt: skip
         """Take note of what is there.
 
         files: name -> what changes when the file does.   now: seconds, monotonic.
+        quiet_s: how long the file of a name must not have changed.
         Returns: the names that are ready, marked as handled.
         """
         ready = []
@@ -75,12 +80,17 @@ class Settling:
                 continue
             known = self._since.get(name)
             if known is None or known[0] != signature:
-                self._since[name] = (signature, now)
-            elif now - known[1] >= QUIET_S:
+                known = self._since[name] = (signature, now)
+            if now - known[1] >= quiet_s(name):
                 del self._since[name]
                 self.handled[name] = signature
                 ready.append(name)
         return ready
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether there are files that have not come to rest."""
+        return bool(self._since)
 
 
 class Inbox:
@@ -113,12 +123,15 @@ class Inbox:
         # is the clock that tells quiet files.
         changes = watch(
             self._folder, stop_event=self._stopping, yield_on_timeout=True,
-            rust_timeout=int(QUIET_S * 1000), debounce=50, step=10, recursive=False,
+            rust_timeout=int(QUIET_S * 1000), debounce=50, step=5, recursive=False,
             raise_interrupt=False,
         )  # fmt: skip
         for _ in changes:
             try:
                 self._look()
+                # No event tells that nothing happens any more.
+                while self._settling.is_waiting and not self._stopping.wait(_LOOK_EVERY_S):
+                    self._look()
             except Exception:
                 # The folder itself is gone or unreadable; it may come back.
                 log.exception("inbox look failed")
@@ -132,7 +145,11 @@ class Inbox:
                 if signature is not None:
                     files[path.name] = signature
         now_s = time.monotonic()
-        for name in self._settling.look(files, now_s):
+
+        def quiet_s(name: str) -> float:
+            return quiet_s_of(self._folder / name)
+
+        for name in self._settling.look(files, now_s, quiet_s):
             self._again_s.pop(name, None)
             self._lacking.discard(name)
             self._try(self._folder / name)

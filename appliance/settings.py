@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     allow_device_fallback: compute on the CPU where the asked device is absent.
     predictions_max_rows, predictions_max_age_days, predictions_max_bytes: history kept, whichever
     ends first; bytes of the database's file.
+    aot_max_bytes: compiled guests kept on disk; those not used for longest go first.
     max_streams: clients that follow predictions at the same time.
     threads: compute threads of the CPU lane; None = one per core.
     max_process_bytes: memory of the whole service; None = three quarters of the machine's.
@@ -206,6 +207,7 @@ class Settings(BaseSettings):
     predictions_max_rows: int = Field(1_000_000, gt=0)
     predictions_max_age_days: float = Field(30.0, gt=0)
     predictions_max_bytes: Annotated[SizeBytes, Field(ge=16 * MIB)] = 2 * GIB
+    aot_max_bytes: SizeBytes = 1 * GIB
     max_streams: int = Field(100, gt=0)
     threads: int | None = Field(None, gt=0, le=1024)
     max_process_bytes: SizeBytes | None = None

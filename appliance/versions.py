@@ -25,6 +25,7 @@ from appliance.files import (
     TEMPORARY_PREFIX,
     free_name,
     make_dirs,
+    new_file,
     publish,
     read_bounded,
     read_pointer,
@@ -33,6 +34,7 @@ from appliance.files import (
     sweep_temporaries,
     temporary_beside,
     write_atomic,
+    writing,
 )
 from appliance.golden import files_named
 from appliance.manifests import APP_MANIFEST, MAX_MANIFEST_BYTES
@@ -135,14 +137,11 @@ class AppShelf:
         remove_tree(target)
         unfinished = temporary_beside(target)
         try:
-            make_dirs(unfinished)
-            write_atomic(unfinished / GUEST_FILE, bundle.wasm)
+            _write(unfinished / GUEST_FILE, bundle.wasm)
             if bundle.manifest is not None:
-                write_atomic(unfinished / APP_MANIFEST, bundle.manifest)
+                _write(unfinished / APP_MANIFEST, bundle.manifest)
             for file, content in bundle.files.items():
-                target_file = unfinished / FILES_FOLDER / file
-                make_dirs(target_file.parent)
-                write_atomic(target_file, content)
+                _write(unfinished / FILES_FOLDER / file, content)
             publish(unfinished, target)
         except BaseException:
             remove_tree(unfinished)
@@ -198,6 +197,15 @@ class AppShelf:
         Returns: whether there was anything.   Raises: Unavailable if all of it is still there.
         """
         return free_name(self._folder / name)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of a version that `publish` is to make safe, all at once: each wait for the disk
+    is a deploy's."""
+    with writing(path):
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with new_file(path) as file:
+            file.write(content)
 
 
 def _read(folder: Path) -> Bundle:

@@ -24,7 +24,7 @@ LEVELS = (
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
      "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics",
-     "archives", "golden"),
+     "archives", "golden", "quiet"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
      "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras",
      "trials"),
@@ -52,7 +52,7 @@ THREADS = {
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {
-        "appliance.guests.aot",
+        "appliance.guests.compiling",
         "appliance.cli.demo",
         "appliance.isolation.process",
         "appliance.cameras.process",
@@ -86,6 +86,9 @@ HOLDERS = {
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
+        "appliance.guests.compiler",
+        "appliance.guests.compiling",
+        "appliance.quiet",
         "appliance.cameras.process",
         "appliance.cameras.synthetic",
         "appliance.cameras.worker",

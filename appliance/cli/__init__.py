@@ -19,6 +19,7 @@ from appliance.cli import (
     box,
     cameras,
     check,
+    compiling,
     demo,
     doctor,
     guest,
@@ -61,7 +62,8 @@ def _root(
 
 
 for _module in (
-    serve, demo, box, check, manage, models, cameras, predictions, top, logs, guest, doctor
+    serve, demo, box, check, manage, models, cameras, predictions, top, logs, guest, compiling,
+    doctor,
 ):  # fmt: skip
     _module.add_to(app)
 

@@ -1,7 +1,8 @@
-"""Commands for one guest without a box: run and compile."""
+"""`appliance run`: one guest without a box."""
 
 import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +14,14 @@ import wasmtime
 from pydantic import ValidationError
 
 from appliance.cli.options import read_file
-from appliance.errors import BadGuest, BadPicture, BadRequest, FailureReason, GuestFailed
-from appliance.files import write_atomic
+from appliance.errors import BadPicture, BadRequest, FailureReason, GuestFailed
 from appliance.guests import journal
-from appliance.guests.aot import compile_bytes, reason_of
+from appliance.guests.aot import load_sealed
+from appliance.guests.compiling import compile_bytes
 from appliance.guests.engine import GuestEngine
 from appliance.guests.instance import Instance, Output
 from appliance.guests.program import Host, Program, make_program
+from appliance.guests.seal import ELF
 from appliance.logs import LogStyle, configure
 from appliance.manifests import AppManifest, Mode, name_from
 from appliance.models import ModelRepository
@@ -36,14 +38,12 @@ from wasi_nn.registry import Registry
 
 # A program run by hand may take its time; a box's app may not.
 _TIMEOUT_S = 3600.0
-_ELF = b"\x7fELF"
 
 
 def add_to(app: typer.Typer) -> None:
     app.command("run", context_settings={"allow_interspersed_args": False}, no_args_is_help=True)(
         run
     )
-    app.command("compile", no_args_is_help=True)(compile_guest)
 
 
 class _Models:
@@ -88,6 +88,7 @@ def run(
 ) -> None:  # fmt: skip
     """Run one guest here and now; its exit status is this one's."""
     content = read_file(guest)
+    is_compiled = content.startswith(ELF)
     manifest = AppManifest(
         name=name_from(guest.name), env=dict(_pair(text, "=", "--env") for text in env or ())
     )
@@ -99,9 +100,10 @@ def run(
     _show_log()
     # Counting needs other code than `compile` makes.
     meter = CallMeter() if statistics else None
-    engine = GuestEngine(counts_fuel=statistics and not content.startswith(_ELF), meter=meter)
+    engine = GuestEngine(counts_fuel=statistics and not is_compiled, meter=meter)
     host = Host(engine, Registry(all_backends(), catalogue), DirectExecutor(), limits)
-    program = make_program(host, _module(engine, content), manifest)
+    module = _compiled(engine, guest) if is_compiled else _module(engine, content)
+    program = make_program(host, module, manifest)
     engine.start()
     try:
         is_reactor = program.mode is Mode.REACTOR
@@ -140,15 +142,16 @@ def _limits(max_memory: str, timeout_s: float) -> AppLimits:
 
 
 def _module(engine: GuestEngine, content: bytes) -> wasmtime.Module:
-    """Compile a guest, or take one that `compile` made: the user vouches for it, as for any
-    program started by hand."""
-    compiled = content if content.startswith(_ELF) else compile_bytes(engine, content)
+    return wasmtime.Module.deserialize(engine.engine, compile_bytes(engine, content))
+
+
+def _compiled(engine: GuestEngine, guest: Path) -> wasmtime.Module:
+    """Take what `compile` made: the user vouches for it, as for any program started by hand."""
+    descriptor = os.open(guest, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return wasmtime.Module.deserialize(engine.engine, compiled)
-    except wasmtime.WasmtimeError as exc:
-        raise BadGuest(
-            f"guest: this .cwasm is not for this machine: {reason_of(exc)}; compile it again"
-        ) from exc
+        return load_sealed(engine, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _start(
@@ -255,21 +258,3 @@ def _pair(text: str, separator: str, option: str) -> tuple[str, str]:
     if not found or not left:
         raise typer.BadParameter(f"{option} {text}: wanted two parts with {separator!r} between")
     return left, right
-
-
-def compile_guest(
-    guest: Annotated[Path, typer.Argument(help="A .wasm.")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Else the guest's name with .cwasm.")
-    ] = None,
-) -> None:
-    """Compile a guest for this machine, for `run` to start at once."""
-    engine = GuestEngine()
-    started_s = time.perf_counter()
-    compiled = compile_bytes(engine, read_file(guest))
-    target = output or guest.with_suffix(".cwasm")
-    write_atomic(target, compiled, mode=0o644)
-    typer.echo(
-        f"{target}: {len(compiled)} bytes for {engine.fingerprint}, "
-        f"{(time.perf_counter() - started_s) * 1000:.0f} ms"
-    )

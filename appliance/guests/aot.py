@@ -1,153 +1,200 @@
-"""Compiled guests: made once, in a process of their own, and kept by content.
+"""Compiled guests, kept: each made once for this engine and processor, and mapped from then on.
 
-    cache/aot/<sha256 of the wasm>-<engine>.cwasm         what wasmtime maps into memory
-    cache/aot/<sha256 of the wasm>-<engine>.cwasm.sha256  written after it: the entry is complete
+    cache/aot/<sha256 of the wasm>-<fingerprint of the engine>.cwasm      see `seal`, `machine`
 
 Rules:
-1. Nothing is compiled in the service's process: a module can be made to take the compiler
-   minutes and gigabytes, and a child can be stopped.
-2. An entry is used only if its hash is the one written beside it. Loading a damaged one would run
-   whatever its bytes happen to mean. A damaged or foreign entry is made again, never trusted.
+1. An entry is used only if its seal holds, and what was checked is what is mapped: both go by one
+   open file, so nobody can exchange it in between. Who could change the file itself is the box's
+   own user. A damaged or foreign entry is made again, never trusted.
+2. An entry is made by a child (`compiling`), beside, and put in its place whole: however many make
+   it at once, each has a good one. It is not synced: what a power cut tears is made again.
+3. A cache that cannot be written costs the time to compile, never an app.
+4. What was not used for longest goes first when the cache is over its size. Maps stay: Linux keeps
+   a removed file for as long as somebody has it mapped.
 """
 
 import logging
-import subprocess
-import sys
+import os
 from hashlib import sha256
 from pathlib import Path
 
 import wasmtime
 
 from appliance.errors import BadGuest, Unavailable
-from appliance.files import make_dirs, temporary_beside, write_atomic
+from appliance.files import make_dirs, sweep_temporaries, temporary_beside, writing
+from appliance.guests.compiling import (
+    CompileLimits,
+    check_magic,
+    compiled_in_child,
+    limits_of_machine,
+)
+from appliance.guests.compiling import compile_bytes as compile_bytes
+from appliance.guests.compiling import reason_of as reason_of
 from appliance.guests.engine import GuestEngine
+from appliance.guests.seal import BrokenSeal, check_seal, sealed
+from appliance.tables import GIB
 
 log = logging.getLogger(__name__)
 
-# A 10 MB guest takes about 10 s here on one busy core; Python components take 20.
-COMPILE_TIMEOUT_S = 120.0
-_CORE_MAGIC = b"\0asm\x01\0\0\0"
-_COMPONENT_MAGIC = b"\0asm\x0d\0\x01\0"
-_SHOWN_BYTES = 8
-# The child's status when the guest does not compile; 1 is Python's own for whatever it died of.
-REFUSED = 3
-
-
-def check_magic(wasm: bytes) -> None:
-    """Refuse what is no core module, before a compiler looks at it.
-
-    Raises: BadGuest. Without this wasmtime would take text for WAT.
-    """
-    if wasm.startswith(_CORE_MAGIC):
-        return
-    if wasm.startswith(_COMPONENT_MAGIC):
-        raise BadGuest(
-            "guest: got a component, wanted a core module; components are not run by this version"
-        )
-    if wasm.startswith(_CORE_MAGIC[: max(len(wasm), 1)]):
-        raise BadGuest(f"guest: the file ends after {len(wasm)} bytes; copy it again")
-    raise BadGuest(
-        f"guest: not wasm; it begins with {wasm[:_SHOWN_BYTES].hex(' ') or 'nothing'}, wanted "
-        f"{_CORE_MAGIC.hex(' ')}"
-    )
-
-
-def compile_bytes(engine: GuestEngine, wasm: bytes) -> bytes:
-    """Compile in this process. Returns: what `wasmtime.Module.deserialize` takes.
-
-    Raises: BadGuest with the compiler's reason.
-    """
-    check_magic(wasm)
-    try:
-        return bytes(wasmtime.Module(engine.engine, wasm).serialize())
-    except wasmtime.WasmtimeError as exc:
-        raise BadGuest(f"guest: does not compile: {reason_of(exc)}") from exc
-
-
-def reason_of(error: wasmtime.WasmtimeError | wasmtime.Trap) -> str:
-    """Take the innermost cause from the engine's multi-line message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = lines[lines.index("Caused by:") + 1 :] if "Caused by:" in lines else lines[:1]
-    return causes[-1].removeprefix("0: ") if causes else "no reason given"
+SUFFIX = ".cwasm"
 
 
 class AotCache:
-    """The folder of compiled guests."""
+    """The folder of compiled guests. Thread-safe, and so for several processes.
 
-    def __init__(self, folder: Path, engine: GuestEngine) -> None:
+    max_bytes: of all entries; the one just made stays, whatever its size.
+    limits: of compiling one guest; None for what fits this machine.
+    """
+
+    def __init__(
+        self, folder: Path, engine: GuestEngine, *, max_bytes: int = GIB,
+        limits: CompileLimits | None = None,
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._engine = engine
+        self._max_bytes = max_bytes
+        self._limits = limits or limits_of_machine()
 
     def for_engine(self, engine: GuestEngine) -> "AotCache":
         """Give the same folder for another engine."""
-        return AotCache(self._folder, engine)
+        return AotCache(self._folder, engine, max_bytes=self._max_bytes, limits=self._limits)
+
+    def sweep(self) -> None:
+        """Remove what a crash left unfinished, and what is over the size; for the start."""
+        try:
+            sweep_temporaries(self._folder)
+        except Unavailable as exc:
+            log.warning("compiled guests not swept reason=%s", exc)
+        self._evict(None)
 
     def module(self, wasm: bytes) -> wasmtime.Module:
         """Give the compiled module, compiling only if no good entry is there.
 
-        Raises: BadGuest if it is not compilable or takes too long; Unavailable if the disk
-        refuses.
+        Raises: BadGuest if it is not compilable or takes too much; Unavailable if the machine has
+        neither process nor memory left for it.
         """
         check_magic(wasm)
-        entry = self._entry(sha256(wasm).hexdigest())
+        entry = self._entry(wasm)
         return self._load(entry) or self._make(entry, wasm)
 
-    def _entry(self, digest: str) -> Path:
-        return self._folder / f"{digest}-{self._engine.fingerprint}.cwasm"
+    def holds(self, wasm: bytes) -> bool:
+        """Tell whether there is a good entry; it counts as used."""
+        return self._load(self._entry(wasm)) is not None
+
+    def _entry(self, wasm: bytes) -> Path:
+        name = f"{sha256(wasm).hexdigest()}-{self._engine.fingerprint}{SUFFIX}"
+        return self._folder / name
 
     def _load(self, entry: Path) -> wasmtime.Module | None:
         """Load an entry, or say nothing and leave it to be made again."""
         try:
-            wanted = entry.with_suffix(".cwasm.sha256").read_bytes()
-            if sha256(entry.read_bytes()).hexdigest().encode() != wanted:
-                log.warning("compiled guest damaged, compiling again entry=%s", entry.name)
-                return None
-            return wasmtime.Module.deserialize_file(self._engine.engine, str(entry))
+            descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        except (OSError, wasmtime.WasmtimeError) as exc:
-            # Another wasmtime or another processor wrote it; the engine checks both.
-            log.info("compiled guest of another engine entry=%s reason=%s", entry.name, exc)
+        except OSError as exc:
+            log.warning("compiled guest not read entry=%s reason=%s", entry.name, exc.strerror)
             return None
-
-    def _make(self, entry: Path, wasm: bytes) -> wasmtime.Module:
-        make_dirs(self._folder)
-        source = temporary_beside(entry)
-        target = temporary_beside(entry)
         try:
-            write_atomic(source, wasm)
-            compile_in_child(source, target, counts_fuel=self._engine.counts_fuel)
-            compiled = target.read_bytes()
-            write_atomic(entry, compiled)
-            write_atomic(entry.with_suffix(".cwasm.sha256"), sha256(compiled).hexdigest().encode())
+            module = load_sealed(self._engine, descriptor)
+        except BadGuest as exc:
+            log.warning("compiled guest made again entry=%s reason=%s", entry.name, exc)
+            return None
         finally:
-            source.unlink(missing_ok=True)
-            target.unlink(missing_ok=True)
-        module = self._load(entry)
-        if module is None:
-            raise Unavailable("the compiled guest cannot be read back; check the disk")
+            os.close(descriptor)
+        _note_use(entry)
         return module
 
+    def _make(self, entry: Path, wasm: bytes) -> wasmtime.Module:
+        counts_fuel = self._engine.counts_fuel
+        with compiled_in_child(wasm, self._limits, counts_fuel=counts_fuel) as compiled:
+            try:
+                self._keep(entry, compiled)
+            except Unavailable as exc:
+                log.warning("compiled guest not kept entry=%s reason=%s", entry.name, exc)
+            self._evict(entry)
+            # Off the disk if it is there: pages of a file in memory could not be given back.
+            return self._load(entry) or _deserialized(self._engine, compiled)
 
-def compile_in_child(source: Path, target: Path, *, counts_fuel: bool = False) -> None:
-    """Compile a file in a child process.
+    def _keep(self, entry: Path, compiled: int) -> None:
+        """Put an entry in its place, whole. Raises: Unavailable if the disk refuses."""
+        make_dirs(self._folder)
+        unfinished = temporary_beside(entry)
+        with writing(entry):
+            try:
+                with open(unfinished, "xb", opener=_for_the_box) as file:
+                    file.writelines(sealed(compiled, self._engine.fingerprint))
+                unfinished.replace(entry)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
-    Raises: BadGuest with the compiler's reason, or if it took over COMPILE_TIMEOUT_S.
-    """
-    command = [sys.executable, "-m", "appliance.guests.compiler", str(source), str(target)]
-    if counts_fuel:
-        command.append("--fuel")
+    def _evict(self, kept: Path | None) -> None:
+        """Remove what was not used for longest until the rest fits. kept: stays, if given."""
+        found = []
+        for path in self._entries():
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((path == kept, status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, _, size, _ in found)
+        for is_kept, _, size, path in sorted(found):
+            if total <= self._max_bytes or is_kept:
+                return
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as exc:
+                log.warning("compiled guest not removed entry=%s reason=%s", path.name, exc)
+                continue
+            log.info("compiled guest removed, the cache is full entry=%s", path.name)
+            total -= size
+
+    def _entries(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if path.suffix == SUFFIX]
+        except OSError:
+            return []
+
+
+def _for_the_box(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o640)
+
+
+def _note_use(entry: Path) -> None:
+    """Let the modification time say when an entry was used last."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=COMPILE_TIMEOUT_S, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as exc:
+        os.utime(entry)
+    except OSError as exc:
+        # A read-only disk evicts nothing either.
+        log.debug("use not noted entry=%s reason=%s", entry.name, exc)
+
+
+def load_sealed(engine: GuestEngine, descriptor: int) -> wasmtime.Module:
+    """Map a compiled guest out of an open file, after its seal and what it was compiled for.
+
+    Raises: BadGuest saying what is wrong with it; nothing of it was run.
+    """
+    try:
+        fingerprint = check_seal(descriptor)
+    except BrokenSeal as exc:
         raise BadGuest(
-            f"guest: compiling took over {COMPILE_TIMEOUT_S:.0f} s and was stopped"
+            f"guest: this .cwasm is damaged, or `appliance compile` did not make it: {exc}; "
+            "compile it again"
         ) from exc
-    if done.returncode == REFUSED:
-        raise BadGuest(done.stdout.decode("utf-8", "replace").strip())
-    if done.returncode != 0:
-        log.error("compiler died status=%d", done.returncode)
-        raise BadGuest(f"guest: the compiler died on it (status {done.returncode})")
+    except OSError as exc:
+        raise BadGuest(f"guest: this .cwasm cannot be read: {exc.strerror}") from exc
+    if fingerprint != engine.fingerprint:
+        raise BadGuest(
+            f"guest: this .cwasm is not for this machine: got one for {fingerprint}, "
+            f"wanted {engine.fingerprint}; compile it again here"
+        )
+    return _deserialized(engine, descriptor)
+
+
+def _deserialized(engine: GuestEngine, descriptor: int) -> wasmtime.Module:
+    """Let wasmtime map an open file; it checks the header once more, by its own lights."""
+    try:
+        return wasmtime.Module.deserialize_file(engine.engine, f"/proc/self/fd/{descriptor}")
+    except wasmtime.WasmtimeError as exc:
+        raise BadGuest(
+            f"guest: this .cwasm is not for this machine: {reason_of(exc)}; compile it again"
+        ) from exc

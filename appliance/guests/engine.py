@@ -12,19 +12,18 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
 
 import wasmtime
 
 from appliance.errors import BadGuest
 from appliance.guests import frames, sleeping
+from appliance.guests.machine import STACK_BYTES as STACK_BYTES
+from appliance.guests.machine import fingerprint_of, make_engine
 from wasi_nn import wamr, witx
 from wasi_nn.hostcall import wrapping
 from wasi_nn.metering import CallMeter
 
 TICK_S = 0.010
-# What a guest may nest; wasmtime's default, half a megabyte.
-STACK_BYTES = 512 * 1024
 
 MODULES = (sleeping.MODULE, witx.MODULE, wamr.MODULE, frames.MODULE)
 
@@ -84,14 +83,10 @@ class GuestEngine:
     """
 
     def __init__(self, *, counts_fuel: bool = False, meter: CallMeter | None = None) -> None:
-        config = wasmtime.Config()
-        config.epoch_interruption = True
-        config.max_wasm_stack = STACK_BYTES
-        config.consume_fuel = counts_fuel
         self.counts_fuel = counts_fuel
+        self.engine = make_engine(counts_fuel=counts_fuel)
         # Part of every cache key: code compiled for one engine does not run in the other.
-        self.fingerprint = f"wasmtime-{version('wasmtime')}-epoch{'-fuel' if counts_fuel else ''}"
-        self.engine = wasmtime.Engine(config)
+        self.fingerprint = fingerprint_of(self.engine)
         self.linker = wasmtime.Linker(self.engine)
         self.linker.define_wasi()
         with wrapping(meter.wrap) if meter is not None else nullcontext():

@@ -9,7 +9,7 @@ from typing import Any, cast
 import wasmtime
 
 from appliance.errors import FailureReason, GuestFailed, Unavailable
-from appliance.guests.aot import reason_of
+from appliance.guests.compiling import reason_of
 from appliance.guests.engine import STACK_BYTES, GuestEngine, ticks
 from appliance.guests.frames import FrameGuest, Watch
 from appliance.guests.program import ENTRIES, INITIALIZE, Program

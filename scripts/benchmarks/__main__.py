@@ -25,6 +25,7 @@ from scripts.benchmarks import (
     report,
     server,
     service,
+    starts,
     streams,
 )
 from scripts.benchmarks.effort import FULL, QUICK, Effort
@@ -45,11 +46,14 @@ MEASUREMENTS: dict[str, Callable[[Effort], Iterable[report.Finding]]] = {
     "http": by_http.measure,
     "history": history.measure,
     "hostile": hostile.measure,
+    "starts": starts.measure,
 }
 _SOCKET = ("socket", "http", "grpc", "history")
 _CAMERAS = ("cameras",)
 # What is measured unless something is named: computing, from the host call to the full queue.
-_USUAL = tuple(name for name in MEASUREMENTS if name not in (*_SOCKET, *_CAMERAS, "hostile"))
+_USUAL = tuple(
+    name for name in MEASUREMENTS if name not in (*_SOCKET, *_CAMERAS, "hostile", "starts")
+)
 
 
 def main(
@@ -72,6 +76,7 @@ def main(
         bool, typer.Option("--socket", help=f"The same as {' '.join(_SOCKET)}.")
     ] = False,
     of_cameras: Annotated[bool, typer.Option("--cameras", help="The same as cameras.")] = False,
+    of_starts: Annotated[bool, typer.Option("--starts", help="The same as starts.")] = False,
     soak: Annotated[
         float | None, typer.Option(help="Only cameras, for so many minutes; a line for each.")
     ] = None,
@@ -81,7 +86,8 @@ def main(
         for line in cameras.soak(soak):
             typer.echo(line)
         return
-    wanted = [*(names or ()), *_SOCKET * of_socket, *_CAMERAS * of_cameras] or list(_USUAL)
+    named = [*(names or ()), *_SOCKET * of_socket, *_CAMERAS * of_cameras]
+    wanted = [*named, *["starts"] * of_starts] or list(_USUAL)
     if wanted == ["all"]:
         wanted = list(MEASUREMENTS)
     unknown = set(wanted) - set(MEASUREMENTS)

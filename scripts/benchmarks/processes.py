@@ -27,6 +27,12 @@ def resident_mb(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
+def proportional_mb(pid: int) -> float:
+    """Tell what a process holds in memory, of what it shares with others its part (PSS)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
 def cpu_s(pid: int) -> float:
     """Tell the processor time of a process and all below it, user and system, in seconds."""
     ticks = 0

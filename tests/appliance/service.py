@@ -149,6 +149,6 @@ class Service:
         paths = (path.relative_to(self.state) for path in self.state.rglob("*"))
         return {
             str(path) for path in paths
-            if not path.name.startswith("predictions.db") and path.suffix not in
-            {".cwasm", ".sha256"}
+            if not path.name.startswith("predictions.db") and path.suffix !=
+            ".cwasm"
         }  # fmt: skip

@@ -199,6 +199,15 @@ def test_a_bundles_own_manifest_comes_first(place: Place, content: bytes) -> Non
     assert ("cat" if has_own else "beside",) == place.table.names()
 
 
+def test_machine_code_is_refused_whatever_its_name(place: Place) -> None:
+    """Nobody's limits hold what somebody else compiled; `run` takes it from the operator."""
+    for name in ("x.cwasm", "y.wasm"):
+        place.inbox.take(place.drop(name, b"\x7fELF\x02\x01\x01"))
+        status = place.status(name)
+        assert ("failed", True) == (status["state"], "got machine code" in status["reason"])
+    assert () == place.table.names()
+
+
 def test_an_empty_file_says_copy_it_again(place: Place) -> None:
     """What `touch` or a full disk leaves."""
     with pytest.raises(BadGuest, match=r"x\.wasm: the file is empty; copy it again"):

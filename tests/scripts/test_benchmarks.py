@@ -3,10 +3,13 @@
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
+import wasmtime
 
+from appliance.shipped import classifier_folder
 from scripts.benchmarks import report
 from scripts.benchmarks.callers import Answer, is_busy, open_loop
 from scripts.benchmarks.estimates import (
@@ -16,7 +19,9 @@ from scripts.benchmarks.estimates import (
     plain_percentile,
     slow_allowed,
 )
+from scripts.benchmarks.modules import distinct, grown
 from scripts.benchmarks.overload import meanwhile
+from scripts.benchmarks.processes import proportional_mb, resident_mb
 from scripts.benchmarks.schedules import highest_rate, poisson, ticks
 from wasi_nn.errors import Busy, RuntimeFailure
 
@@ -185,3 +190,28 @@ def test_waiting_is_counted_in_answers() -> None:
     answers = [Answer(0.0, 0.0, float(n), is_refused=False) for n in (1, 2, 3)]
 
     assert [1, 2, 3] == meanwhile(answers)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100_000, 300_000])
+def test_a_grown_guest_is_as_large_and_still_itself(size_bytes: int) -> None:
+    """Its functions are there over and over, and it compiles; a small one is left as it is."""
+    wasm = (classifier_folder() / "classifier.wasm").read_bytes()
+    larger = grown(wasm, size_bytes)
+
+    assert max(len(wasm), size_bytes) == pytest.approx(len(larger), rel=0.1)
+    engine = wasmtime.Engine()
+    names = [[e.name for e in wasmtime.Module(engine, one).exports] for one in (wasm, larger)]
+    assert names[0] == names[1]
+
+
+def test_distinct_guests_differ_in_nothing_but_their_bytes() -> None:
+    """A custom section says the number."""
+    wasm = (classifier_folder() / "classifier.wasm").read_bytes()
+
+    assert 3 == len({wasm, distinct(wasm, 1), distinct(wasm, 2)})
+    wasmtime.Module.validate(wasmtime.Engine(), distinct(wasm, 1))
+
+
+def test_a_process_holds_no_more_than_is_resident() -> None:
+    """Its part of what it shares is at most all of it."""
+    assert 0 < proportional_mb(os.getpid()) <= resident_mb(os.getpid()) + 1

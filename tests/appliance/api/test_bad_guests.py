@@ -16,6 +16,10 @@ AT_DEPLOY = [
     pytest.param(guests.TINY, 422, "bad_guest", ["ends after 4 bytes"], id="four bytes"),
     pytest.param(guests.component(), 422, "bad_guest", ["component"], id="component"),
     pytest.param(
+        b"\x7fELF\x02\x01\x01", 422, "bad_guest", ["machine code", "deploy the .wasm"],
+        id="machine code",
+    ),
+    pytest.param(
         guests.unknown_import(), 422, "bad_guest", ["import env.magic: not offered", OFFERED],
         id="unknown module",
     ),

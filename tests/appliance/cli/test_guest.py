@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from appliance.guests.aot import AotCache
+from appliance.guests.engine import GuestEngine
 from appliance.shipped import models_folder
 from tests.appliance import watguests as guests
 from tests.appliance.cli.conftest import Command
@@ -110,6 +112,61 @@ def test_a_compiled_guest_runs_at_once(command: Command, tmp_path: Path) -> None
         assert (0, True) == (made.returncode, made.stdout.startswith(bytes(target)))
         done = command("run", target)
         assert (0, b"hello\n") == (done.returncode, done.stdout)
+
+
+def test_a_compiled_guest_that_is_not_whole_is_not_run(command: Command, tmp_path: Path) -> None:
+    """Half a download of machine code would do anything."""
+    wasm = put(tmp_path, guests.printing(b"hello\n"))
+    assert 0 == command("compile", wasm).returncode
+    target = wasm.with_suffix(".cwasm")
+    target.write_bytes(target.read_bytes()[:-1000])
+    done = command("run", target)
+
+    assert (1, b"") == (done.returncode, done.stdout)
+    assert b"this .cwasm is damaged, or `appliance compile` did not make it" in done.stderr
+
+
+def test_guests_are_compiled_into_the_cache_of_a_box(command: Command, tmp_path: Path) -> None:
+    """As that box will want them: one whose app counts instructions has other code."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.wasm").write_bytes(guests.labelled(name))
+    (tmp_path / "b.toml").write_text("[limits]\nfuel = 1000")
+    done = command(
+        "compile", "--into-cache", "--state", tmp_path / "s", *tmp_path.glob("*.wasm")
+    )  # fmt: skip
+
+    assert (0, 2) == (done.returncode, len(done.stdout.splitlines())), done.stderr
+    engine = GuestEngine()
+    plain = AotCache(tmp_path / "s" / "cache" / "aot", engine)
+    counting = plain.for_engine(engine.counting())
+    held = [cache.holds(guests.labelled(n)) for cache in (plain, counting) for n in ("a", "b")]
+    assert [True, False, False, True] == held
+
+
+def test_a_cache_that_cannot_be_filled_is_a_failure(command: Command, tmp_path: Path) -> None:
+    """A box would run without it; who fills it in advance must know."""
+    (tmp_path / "cache").write_bytes(b"no folder")
+    wasm = put(tmp_path, guests.STEADY)
+    done = command("compile", "--into-cache", "--state", tmp_path, wasm)
+
+    assert 1 == done.returncode
+    assert b"guest.wasm: compiled, but not kept; check the disk" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--into-cache", "-o", "x"], b"got both, wanted one", id="both"),
+        pytest.param(["-o", "x", "other.wasm"], b"got 2 guests for one file", id="one file"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    command: Command, tmp_path: Path, arguments: list[str], words: bytes
+) -> None:
+    """Before anything is compiled."""
+    done = command("compile", tmp_path / "missing.wasm", *arguments)
+
+    assert (1, True) == (done.returncode, words in done.stderr)
 
 
 def test_a_compiled_guest_gives_its_statistics_too(command: Command, tmp_path: Path) -> None:
