@@ -42,6 +42,7 @@ from appliance.settings import Isolation, Settings
 from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
+from appliance.trust.gate import Gate
 from appliance.uploads import ModelUploads, UploadLimits
 from appliance.viewing import Viewing
 from wasi_nn.backend import Device
@@ -96,25 +97,25 @@ class Box:
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self.viewing = Viewing(self.cameras, self.router)
         self._scratch = Scratch(settings.state)
+        self.gate = Gate.of(settings)
         self.deployer = Deployer(
             settings.apps,
             Host(
                 self.engine, self.registry, self.scheduler, settings.limits,
-                settings.allow_device_fallback,
+                settings.allow_device_fallback, settings.policy,
             ),
             AotCache(settings.cache_aot, self.engine),
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
-            guard=self.guard,
+            guard=self.guard, gate=self.gate,
         )  # fmt: skip
         self.inference = Inference(
             InferenceParts(
                 self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
                 self.deployer.standings,
                 SharedRegions(is_enabled=settings.shared_memory),
-                settings.max_pixels,
-                settings.limits.tensor_bytes,
+                settings.max_pixels, settings.limits.tensor_bytes,
                 settings.allow_device_fallback,
             )
         )  # fmt: skip

@@ -8,7 +8,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from appliance.errors import BadGuest, BadRequest, TooBig
@@ -19,6 +19,9 @@ MIB = 1024 * 1024
 MAX_WASM_BYTES = 128 * MIB
 MAX_MEMBERS = 64
 _VERSION_LENGTH = 12
+SIGNATURE_FILE = "app.sig"
+# One line (trust.signing).
+MAX_SIGNATURE_BYTES = 1024
 METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 # What zipfile raises on damaged archives, found by changing every byte of one: beside its own
 # error those of the decompressors, of seeking and of parsing its fields.
@@ -35,17 +38,35 @@ class Bundle:
     """A guest as it arrived.
 
     manifest: the bytes of its app.toml, if it brought one.
+    signature: a line that says who signed it (`trust.signing`); no part of the version.
     """
 
     wasm: bytes
     manifest: bytes | None = None
+    signature: bytes | None = None
 
     @property
     def version(self) -> str:
         """Name the content: the same wasm and manifest are the same version."""
+        return self.digest[:_VERSION_LENGTH]
+
+    @property
+    def digest(self) -> str:
+        """Name the content in full, which is what is signed: SHA-256, in hex."""
         digest = sha256(sha256(self.wasm).digest())
         digest.update(sha256(self.manifest or b"").digest())
-        return digest.hexdigest()[:_VERSION_LENGTH]
+        return digest.hexdigest()
+
+    def signed(self, signature: bytes | None) -> "Bundle":
+        """Add a signature that came beside. Raises: BadRequest if it has another one."""
+        if signature is None or signature == self.signature:
+            return self
+        if self.signature is not None:
+            raise BadRequest(
+                f"signature: got one beside the bundle and another {SIGNATURE_FILE} in it; "
+                "send one of them"
+            )
+        return replace(self, signature=signature)
 
 
 def read_bundle(content: bytes) -> Bundle:
@@ -77,7 +98,11 @@ def _read_zip(archive: zipfile.ZipFile) -> Bundle:
     if len(manifests) > 1:
         raise BadGuest(f"bundle: got {len(manifests)} {APP_MANIFEST} files, wanted at most one")
     manifest = _read(archive, manifests[0], MAX_MANIFEST_BYTES) if manifests else None
-    return Bundle(_read(archive, guests[0], MAX_WASM_BYTES), manifest)
+    signatures = [info for info in members if info.filename.split("/")[-1] == SIGNATURE_FILE]
+    if len(signatures) > 1:
+        raise BadGuest(f"bundle: got {len(signatures)} {SIGNATURE_FILE} files, wanted at most one")
+    signature = _read(archive, signatures[0], MAX_SIGNATURE_BYTES) if signatures else None
+    return Bundle(_read(archive, guests[0], MAX_WASM_BYTES), manifest, signature)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int) -> bytes:
@@ -95,10 +120,13 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int) -> by
     return content
 
 
-def write_bundle(wasm: bytes, manifest: bytes) -> bytes:
-    """Pack a guest with its manifest, for sending both as one body."""
+def write_bundle(wasm: bytes, manifest: bytes | None, signature: bytes | None = None) -> bytes:
+    """Pack a guest with its manifest and signature, for sending all as one body."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("app.wasm", wasm)
-        archive.writestr(APP_MANIFEST, manifest)
+        if manifest is not None:
+            archive.writestr(APP_MANIFEST, manifest)
+        if signature is not None:
+            archive.writestr(SIGNATURE_FILE, signature)
     return packed.getvalue()

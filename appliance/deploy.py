@@ -54,11 +54,13 @@ class Deployer:
 
     scratch: where command guests find their frames.   instances: warm ones of a reactor, at most.
     guard: marks what runs, and refuses what crashed the box too often.
+    gate: asked first about everything that is to answer; raises what it refuses.
     """
 
     def __init__(
         self, folder: Path, host: Host, cache: AotCache, table: AppTable, *, scratch: Path,
         instances: int, clock: Callable[[], float] = time.time, guard: Guard | None = None,
+        gate: Callable[[Bundle, AppManifest], object] | None = None,
     ) -> None:  # fmt: skip
         self._shelf = AppShelf(folder, lambda: int(clock() * 1e9))
         self._host = host
@@ -71,6 +73,7 @@ class Deployer:
         self._failures = FailureBook()
         self._live: dict[str, str] = {}
         self._guard = guard
+        self._gate = gate
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -112,6 +115,10 @@ class Deployer:
         Raises: NotFound if there is no version; what reading and parsing raise.
         """
         return self._read(name, self._shelf.current(name))[1]
+
+    def bundle(self, name: str) -> Bundle:
+        """Read the current version from disk. Raises: as `manifest`."""
+        return self._read(name, self._shelf.current(name))[0]
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -228,6 +235,7 @@ class Deployer:
         """Make a version on disk answer, noting a failure."""
         try:
             bundle, manifest = self._read(name, version)
+            self._admit(bundle, manifest)
             self._bring_up(bundle, manifest, lambda: self._put_in_front(name, version))
         except ApplianceError as exc:
             self._failures.note(name, version, exc, at=self._clock())
@@ -237,7 +245,9 @@ class Deployer:
 
     def _deploy(self, bundle: Bundle, manifest: AppManifest) -> Deployed:
         name, version = manifest.name, bundle.version
+        self._admit(bundle, manifest)
         if self._live.get(name) == version:
+            self._shelf.sign(name, bundle)
             return Deployed(name, version, is_new=False)
 
         def write() -> None:
@@ -248,6 +258,10 @@ class Deployer:
         log.info("deployed app=%s version=%s", name, version)
         self._shelf.trim(name, kept=KEPT_VERSIONS)
         return Deployed(name, version, is_new=True)
+
+    def _admit(self, bundle: Bundle, manifest: AppManifest) -> None:
+        if self._gate is not None:
+            self._gate(bundle, manifest)
 
     def _put_in_front(self, name: str, version: str) -> None:
         self._shelf.put_in_front(name, version)
@@ -299,6 +313,7 @@ class Deployer:
             version = self._shelf.current(name)
             try:
                 bundle, manifest = self._read(name, version)
+                self._admit(bundle, manifest)
                 self._bring_up(bundle, manifest, before_switch=lambda: None)
             except ApplianceError as exc:
                 self._failures.note(name, version or "", exc, at=self._clock())

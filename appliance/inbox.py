@@ -2,6 +2,7 @@
 
     x.wasm            a guest; optionally with x.toml beside it, its app.toml
     x.zip             a bundle
+    x.wasm.sig        who signed it; may come before or after
     x.wasm.status     what became of it, one JSON object
 
 A file is taken once it has been quiet for a moment, so that a copy under way is not mistaken for
@@ -15,16 +16,17 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from watchfiles import watch
 
-from appliance.bundles import MAX_WASM_BYTES, Bundle, read_bundle
+from appliance.bundles import MAX_SIGNATURE_BYTES, MAX_WASM_BYTES, Bundle, read_bundle
 from appliance.deploy import Deployer
 from appliance.errors import ApplianceError, BadGuest, NotFound
 from appliance.files import make_dirs, read_bounded, sweep_temporaries, write_atomic
 from appliance.manifests import MAX_MANIFEST_BYTES, name_from
+from appliance.trust.signing import Signature
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,9 @@ log = logging.getLogger(__name__)
 # refused once and deployed when it is whole.
 QUIET_S = 0.25
 SUFFIXES = (".wasm", ".zip")
+SIGNATURE_SUFFIX = ".sig"
 
-Signature = tuple[int, int, int]
+Look = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -43,10 +46,10 @@ class Settling:
     handled: files as they were when they were last tried.
     """
 
-    handled: dict[str, Signature] = field(default_factory=dict)
-    _since: dict[str, tuple[Signature, float]] = field(default_factory=dict)
+    handled: dict[str, Look] = field(default_factory=dict)
+    _since: dict[str, tuple[Look, float]] = field(default_factory=dict)
 
-    def look(self, files: Mapping[str, Signature], now: float) -> list[str]:
+    def look(self, files: Mapping[str, Look], now: float) -> list[str]:
         """Take note of what is there.
 
         files: name -> what changes when the file does.   now: seconds, monotonic.
@@ -110,7 +113,7 @@ class Inbox:
         """Deploy what is ready."""
         files = {}
         for path in self._folder.iterdir():
-            if path.suffix in SUFFIXES and not path.name.startswith("."):
+            if _is_drop(path):
                 signature = signature_of(path)
                 if signature is not None:
                     files[path.name] = signature
@@ -126,6 +129,9 @@ class Inbox:
 
     def take(self, path: Path) -> None:
         """Deploy one file and write beside it what became of it."""
+        if path.suffix == SIGNATURE_SUFFIX:
+            self._sign(path)
+            return
         taken = signature_of(path)
         try:
             deployed = self._deployer.deploy(read_drop(path), name_from(path.name))
@@ -137,6 +143,25 @@ class Inbox:
         if signature_of(path) == taken:
             path.unlink(missing_ok=True)
             path.with_suffix(".toml").unlink(missing_ok=True)
+            if _changed_ns(beside(path)):
+                beside(path).unlink(missing_ok=True)
+
+    def _sign(self, path: Path) -> None:
+        """Add a signature that came late to the app that is there; else let it wait."""
+        try:
+            line = read_bounded(path, max_bytes=MAX_SIGNATURE_BYTES)
+            name = Signature.parse(line).name
+            bundle = replace(self._deployer.bundle(name), signature=line)
+            deployed = self._deployer.deploy(bundle, name)
+        except ApplianceError as exc:
+            # It may belong to a guest that is still to come.
+            log.info("signature waits for its guest file=%s reason=%s", path.name, exc)
+            return
+        self._report(
+            path.with_suffix(""),
+            {"state": "live", "app": deployed.name, "version": deployed.version},
+        )
+        path.unlink(missing_ok=True)
 
     def _report(self, path: Path, status: dict[str, object]) -> None:
         status["at"] = time.time()
@@ -146,33 +171,56 @@ class Inbox:
             log.error("inbox status not written file=%s reason=%s", path.name, exc)
 
 
-def signature_of(path: Path) -> Signature | None:
-    """Say what changes when a dropped file, or the manifest beside it, does; None if it is gone."""
+def signature_of(path: Path) -> Look | None:
+    """Say what changes when a dropped file, or what lies beside it, does; None if it is gone."""
     try:
         status = path.stat()
     except OSError:
         return None
-    try:
-        manifest_ns = path.with_suffix(".toml").stat().st_ctime_ns
-    except OSError:
-        manifest_ns = 0
     # The change time: `cp -p` and `mv` bring the modification time of somewhere else along.
-    return (status.st_size, status.st_ctime_ns, manifest_ns)
+    others = (_changed_ns(path.with_suffix(".toml")), _changed_ns(beside(path)))
+    return (status.st_size, status.st_ctime_ns, *others)
+
+
+def _is_drop(path: Path) -> bool:
+    """Tell what is to be taken; a signature only where its guest is not there, or no more."""
+    if path.name.startswith("."):
+        return False
+    if path.suffix == SIGNATURE_SUFFIX:
+        guest = path.with_suffix("")
+        return guest.suffix in SUFFIXES and _changed_ns(guest) == 0
+    return path.suffix in SUFFIXES
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def beside(path: Path) -> Path:
+    """Tell where the signature of a dropped file lies."""
+    return path.with_name(path.name + SIGNATURE_SUFFIX)
 
 
 def read_drop(path: Path) -> Bundle:
-    """Read a guest and the manifest beside it, if there is one.
+    """Read a guest, and the manifest and the signature beside it, if there are any.
 
     Raises: BadGuest for an empty file; what `read_bundle` and reading raise.
     """
     content = read_bounded(path, max_bytes=MAX_WASM_BYTES)
     if not content:
         raise BadGuest(f"{path.name}: the file is empty; copy it again")
-    bundle = read_bundle(content)
+    signature = None
+    # Also False for a name that got too long by the suffix.
+    if _changed_ns(beside(path)):
+        signature = read_bounded(beside(path), max_bytes=MAX_SIGNATURE_BYTES)
+    bundle = read_bundle(content).signed(signature)
     if bundle.manifest is not None:
         return bundle
     try:
         manifest = read_bounded(path.with_suffix(".toml"), max_bytes=MAX_MANIFEST_BYTES)
     except NotFound:
         return bundle
-    return Bundle(bundle.wasm, manifest)
+    return replace(bundle, manifest=manifest)

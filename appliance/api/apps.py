@@ -32,6 +32,8 @@ from wasi_nn.executor import Cancellation
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
 hot = APIRouter(prefix="/v1/apps", tags=["apps"], route_class=DirectRoute)
 
+# One line, as `appliance sign` writes it.
+SIGNATURE_HEADER = "X-App-Signature"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
@@ -45,15 +47,21 @@ def list_apps(box: TheBox) -> list[shapes.App]:
 
 @router.put("/{name}", openapi_extra=body_of("application/octet-stream", "application/zip"))
 async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
-    """Deploy a guest: the body is a .wasm, or a .zip with one and an app.toml."""
+    """Deploy a guest: the body is a .wasm, or a .zip with one, an app.toml and an app.sig.
+
+    The signature of a lone .wasm comes in the header `X-App-Signature`.
+    """
     if _NAME.fullmatch(name) is None:
         raise BadRequest(
             f"app name: got {name[:80]!r}, wanted 1 to 63 lower-case letters, digits and dashes"
         )
     body = await read_body(request, MAX_WASM_BYTES, "a .wasm or a .zip")
 
+    signature = request.headers.get(SIGNATURE_HEADER)
+
     def work() -> shapes.Deployed:
-        done = box.deployer.deploy(read_bundle(body), name, is_name_binding=True)
+        bundle = read_bundle(body).signed(None if signature is None else signature.encode())
+        done = box.deployer.deploy(bundle, name, is_name_binding=True)
         return shapes.Deployed(name=done.name, version=done.version, is_new=done.is_new)
 
     return await run_in_threadpool(work)

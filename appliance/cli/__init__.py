@@ -21,6 +21,7 @@ from appliance.cli import (
     demo,
     doctor,
     guest,
+    keys,
     logs,
     manage,
     models,
@@ -60,7 +61,7 @@ def _root(
 
 
 for _module in (
-    serve, demo, box, manage, models, cameras, predictions, top, logs, guest, doctor
+    serve, demo, box, manage, models, cameras, predictions, top, logs, guest, keys, doctor
 ):  # fmt: skip
     _module.add_to(app)
 

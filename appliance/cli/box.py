@@ -11,6 +11,7 @@ from appliance.api import shapes
 from appliance.bundles import read_bundle, write_bundle
 from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.client import Client, Refused
+from appliance.inbox import beside
 from appliance.manifests import name_from, parse_app_manifest
 
 
@@ -31,17 +32,19 @@ def deploy(
     ] = None,
     state: State = None,
 ) -> None:
-    """Put a guest on the box; it answers when this returns."""
+    """Put a guest on the box; it answers when this returns. A signature beside it goes along."""
     content = read_file(guest)
-    bundle = read_bundle(content)
-    beside = guest.with_suffix(".toml")
+    signature = read_file(beside(guest)) if beside(guest).is_file() else None
+    bundle = read_bundle(content).signed(signature)
+    toml = guest.with_suffix(".toml")
     # As in the inbox: one inside a bundle beats one beside it.
-    if manifest is None and bundle.manifest is None and beside.is_file():
-        manifest = beside
+    if manifest is None and bundle.manifest is None and toml.is_file():
+        manifest = toml
     text = bundle.manifest if manifest is None else read_file(manifest)
     if text is not None:
         name = name or parse_app_manifest(text, default_name=guest.name).name
-        content = write_bundle(bundle.wasm, text)
+    if text is not None or bundle.signature is not None:
+        content = write_bundle(bundle.wasm, text, bundle.signature)
     with connect(state) as box:
         done = box.deploy(name or name_from(guest.name), content)
     what = "deployed" if done.is_new else "was live already"
