@@ -119,7 +119,7 @@ class Box:
                 settings.allow_device_fallback,
             )
         )  # fmt: skip
-        self._inbox = Inbox(settings.inbox, self.deployer)
+        self._inbox = Inbox(settings.inbox, self.deployer, gate=self.gate)
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()

@@ -26,6 +26,8 @@ from appliance.deploy import Deployer
 from appliance.errors import ApplianceError, BadGuest, NotFound
 from appliance.files import make_dirs, read_bounded, sweep_temporaries, write_atomic
 from appliance.manifests import MAX_MANIFEST_BYTES, name_from
+from appliance.standings import AppState
+from appliance.trust.gate import Gate
 from appliance.trust.signing import Signature
 
 log = logging.getLogger(__name__)
@@ -74,11 +76,15 @@ class Settling:
 
 
 class Inbox:
-    """Watches the folder in a thread of its own; `start` and `stop` it."""
+    """Watches the folder in a thread of its own; `start` and `stop` it.
 
-    def __init__(self, folder: Path, deployer: Deployer) -> None:
+    gate: knows the signatures that come late.
+    """
+
+    def __init__(self, folder: Path, deployer: Deployer, *, gate: Gate | None = None) -> None:
         self._folder = folder
         self._deployer = deployer
+        self._gate = gate
         self._settling = Settling()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
@@ -147,20 +153,24 @@ class Inbox:
                 beside(path).unlink(missing_ok=True)
 
     def _sign(self, path: Path) -> None:
-        """Add a signature that came late to the app that is there; else let it wait."""
+        """Add a signature that came late to the app that is there; else let it wait.
+
+        Only one by a trusted key that fits is for what is there: another may be for a guest that
+        is still to come. An app that the operator switched off stays off.
+        """
         try:
             line = read_bounded(path, max_bytes=MAX_SIGNATURE_BYTES)
             name = Signature.parse(line).name
             bundle = replace(self._deployer.bundle(name), signature=line)
+            is_off = self._deployer.standing(name).state is AppState.DISABLED
+            if self._gate is None or is_off or self._gate.signer_of(bundle, name) is None:
+                return
             deployed = self._deployer.deploy(bundle, name)
         except ApplianceError as exc:
-            # It may belong to a guest that is still to come.
             log.info("signature waits for its guest file=%s reason=%s", path.name, exc)
             return
-        self._report(
-            path.with_suffix(""),
-            {"state": "live", "app": deployed.name, "version": deployed.version},
-        )
+        status: dict[str, object] = {"state": "live", "app": name, "version": deployed.version}
+        self._report(path.with_suffix(""), status)
         path.unlink(missing_ok=True)
 
     def _report(self, path: Path, status: dict[str, object]) -> None:

@@ -21,8 +21,8 @@ MAX_FUNCTION_LINES = 60
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "listening", "tables", "pace", "supervision", "seats", "fields", "policies"),
-    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "asks", "pictures",
-     "preprocess", "metrics", "bundles", "nesting", "oip", "unpacking", "marks",
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "asks",
+     "pictures", "preprocess", "metrics", "bundles", "nesting", "oip", "unpacking", "marks",
      "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics",
      "trust"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
@@ -37,7 +37,8 @@ PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
     "metrics", "nesting", "oip", "pace", "suspicion", "cameras.pace", "cameras.urls",
     "cameras.motion", "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
-    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics", "policies", "trust.grants",
+    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics", "policies",
+    "trust.grants",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 

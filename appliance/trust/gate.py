@@ -66,7 +66,7 @@ class Gate:
     def __call__(self, bundle: Bundle, manifest: AppManifest) -> Admission:
         """Let an app in. Raises: Forbidden; Unavailable if a folder it asks for is not there."""
         name, version = manifest.name, bundle.version
-        signer, key_id = self._signer(bundle, name)
+        signer, key_id = self._signature(bundle, name)
         grants = grants_of(manifest, self._policy)
         for folder in grants.folders:
             if not folder.path.is_dir():
@@ -93,7 +93,11 @@ class Gate:
         with self._lock:
             return self._admitted.get((name, version))
 
-    def _signer(self, bundle: Bundle, name: str) -> tuple[str | None, str | None]:
+    def signer_of(self, bundle: Bundle, name: str) -> str | None:
+        """Tell which trusted key signed an app; None if none did. Raises: Forbidden."""
+        return self._signature(bundle, name)[0]
+
+    def _signature(self, bundle: Bundle, name: str) -> tuple[str | None, str | None]:
         """Find out who signed it. Returns: the trusted key's name, and the key's id."""
         if bundle.signature is None:
             if self.is_required:

@@ -136,3 +136,26 @@ def test_the_version_is_the_content() -> None:
     assert 5 == len(set(versions))
     assert versions[0] == Bundle(b"a").version
     assert {12} == {len(version) for version in versions}
+
+
+def test_a_signature_is_no_part_of_the_version() -> None:
+    """Signing an app does not make it another; it travels in the bundle."""
+    packed = write_bundle(guests.STEADY, TOML, b"line\n")
+
+    assert Bundle(guests.STEADY, TOML, b"line\n") == read_bundle(packed)
+    assert Bundle(guests.STEADY, TOML).version == read_bundle(packed).version
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        pytest.param([("app.sig", b"a"), ("x/app.sig", b"b")], BadGuest, id="two"),
+        pytest.param([("app.sig", bytes(2000))], TooBig, id="huge"),
+    ],
+)
+def test_a_bundle_has_one_small_signature(
+    members: list[tuple[str, bytes]], error: type[ApplianceError]
+) -> None:
+    """It is one line."""
+    with pytest.raises(error, match=r"app\.sig"):
+        read_bundle(zipped(WASM, *members))

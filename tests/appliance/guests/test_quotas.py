@@ -17,9 +17,8 @@ def space(tmp_path: Path) -> FolderSpace:
 
 def test_writes_under_way_are_counted_together(space: FolderSpace) -> None:
     """Two that fit alone do not fit at once; when one is done, and wrote nothing, it fits again."""
-    with space.taking(16 * KIB) as first:
-        with space.taking(16 * KIB) as second:
-            pass
+    with space.taking(16 * KIB) as first, space.taking(16 * KIB) as second:
+        pass
     with space.taking(16 * KIB) as third:
         pass
 

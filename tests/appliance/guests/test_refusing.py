@@ -84,7 +84,7 @@ def test_asking_in_vain_is_refused_at_once(workshop: Workshop) -> None:
     """A program is not even made: the policy holds wherever guests are made."""
     workshop.grant(PolicySettings(clock=False))
 
-    with pytest.raises(Forbidden, match=r"app guest: app.toml asks for wasi.clock, .* change clock"):
+    with pytest.raises(Forbidden, match=r"app guest: .* wasi.clock, .* change clock"):
         workshop.program(guests.STEADY, "[wasi]\nclock = true")
 
 
