@@ -49,7 +49,8 @@ class Policy:
         if self.devices is not None and device not in self.devices:
             granted = ", ".join(sorted(d.value for d in self.devices))
             raise NotPermitted(
-                f"device {device.value}: this app may use {granted}; grant it in [nn] devices"
+                f"device {device.value}: this app may use {granted}; grant it in [nn] devices "
+                "and in the policy"
             )
 
     def check_encoding(self, encoding: Encoding) -> None:
@@ -58,12 +59,12 @@ class Policy:
             granted = ", ".join(sorted(e.value for e in self.encodings))
             raise NotPermitted(
                 f"encoding {encoding.value}: this app may load {granted}; "
-                f"grant it in [nn] encodings"
+                "grant it in [nn] encodings and in the policy"
             )
 
     def check_own_model(self) -> None:
         """Raises: NotPermitted if the guest may not bring models of its own."""
         if not self.own_models:
             raise NotPermitted(
-                "load: this app may load models by name only; grant it own_models in the policy"
+                "bytes of its own: this app may load models by name only; grant it own_models"
             )
