@@ -18,7 +18,7 @@ is left to the policy.
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from appliance.fields import Name
 from appliance.tables import Table
@@ -56,6 +56,11 @@ class FolderAsk(Table):
     name: Name
     write: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
 
 def _check_guest_path(path: str) -> str:
     parts = path.split("/")[1:]
@@ -67,11 +72,5 @@ def _check_guest_path(path: str) -> str:
     return path
 
 
-def _by_name(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
 GuestPath = Annotated[str, AfterValidator(_check_guest_path)]
-Folders = Annotated[
-    dict[GuestPath, Annotated[FolderAsk, BeforeValidator(_by_name)]], Field(max_length=16)
-]
+Folders = Annotated[dict[GuestPath, FolderAsk], Field(max_length=16)]

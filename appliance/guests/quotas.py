@@ -21,10 +21,12 @@ class FolderSpace:
     """The space of one folder. Thread-safe.
 
     path: there is nothing in it that we may not read.   max_bytes: of all files in it.
+    names_counted: since the start; counting them is work that somebody's write has caused.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.names_counted = 0
         self._path = path
         self._lock = threading.Lock()
         # Counted, and charged since; it begins full, so that the first write counts.
@@ -69,6 +71,7 @@ class FolderSpace:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(entry.path)
+                        self.names_counted += 1
                         total += max(block, _space_of(entry))
             except OSError:
                 continue

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import Unavailable
+from appliance.errors import GuestFailed, Unavailable
 from appliance.guests.command import CommandRunner
 from appliance.guests.program import Program
 from appliance.policies import PolicySettings
@@ -81,7 +81,9 @@ class Shelves:
         self.photos.mkdir()
         self.program: Program | None = None
 
-    def run(self, body: str, frame: Frame, *, max_bytes: int = 64 * KIB) -> list[int]:
+    def run(
+        self, body: str, frame: Frame, *, max_bytes: int = 64 * KIB, limits: str = ""
+    ) -> list[int]:
         """Run a guest that may write /out and read /photos. Returns: what it printed."""
         self.workshop.grant(PolicySettings.model_validate({
             "read": ["photos"], "write": ["results"],
@@ -90,8 +92,8 @@ class Shelves:
                 "results": {"path": str(self.results), "max_bytes": max_bytes},
             },
         }))  # fmt: skip
-        manifest = '[folders]\n"/out" = { name = "results", write = true }\n"/photos" = "photos"'
-        self.program = self.workshop.program(wasm(guest(body)), manifest)
+        manifest = '[folders]\n"/out" = { name = "results", write = true }\n"/photos" = "photos"\n'
+        self.program = self.workshop.program(wasm(guest(body)), manifest + limits)
         answer = CommandRunner(self.program, self.root).run(frame)
         return [int(line) for line in answer.outputs]
 
@@ -200,7 +202,9 @@ def test_names_alone_are_bounded(shelves: Shelves, frame: Frame) -> None:
 @pytest.mark.parametrize(
     ("call", "errno"),
     [
-        pytest.param(f"(call $create (i32.const 5) {A_BIN})", 63, id="create"),
+        pytest.param(
+            "(call $create (i32.const 5) (i32.const 1056) (i32.const 1))", 63, id="create"
+        ),
         pytest.param("(call $mkdir (i32.const 5) (i32.const 1024) (i32.const 5))", 63, id="mkdir"),
         pytest.param(
             f"(call $rename (i32.const 5) {LINK} (i32.const 4) {A_BIN})", 63, id="rename out of it"
@@ -214,6 +218,11 @@ def test_names_alone_are_bounded(shelves: Shelves, frame: Frame) -> None:
         pytest.param(
             "(call $create (i32.const 4) (i32.const 1056) (i32.const 2))", 63, id="leave upwards"
         ),
+        pytest.param(
+            "(call $open (i32.const 5) (i32.const 1) (i32.const 1024) (i32.const 5) (i32.const 0)"
+            " (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 12))", 63,
+            id="a link that leads out",
+        ),
         pytest.param("(call $prestat (i32.const 6) (i32.const 64))", 8, id="a third folder"),
     ],
 )  # fmt: skip
@@ -221,11 +230,13 @@ def test_what_is_not_granted_is_not_there(
     shelves: Shelves, frame: Frame, call: str, errno: int
 ) -> None:
     """Folders are to read unless said otherwise, links lead nowhere, there is no other folder."""
+    (shelves.root / "secret").write_bytes(b"secret")
     (shelves.photos / "link").write_bytes(b"photo")
+    (shelves.photos / "a.bin").symlink_to(shelves.root / "secret")
 
     assert [errno] == shelves.run(said(call), frame)
     assert [] == list(shelves.results.iterdir())
-    assert ["link"] == [path.name for path in shelves.photos.iterdir()]
+    assert ["a.bin", "link"] == sorted(path.name for path in shelves.photos.iterdir())
 
 
 def test_standard_output_is_no_way_around(shelves: Shelves, frame: Frame) -> None:
@@ -238,6 +249,23 @@ def test_standard_output_is_no_way_around(shelves: Shelves, frame: Frame) -> Non
 
     assert [58, 0, 51, 0] == shelves.run(body, frame)
     assert shelves.used() <= 4 * KIB
+
+
+def test_counting_a_folder_is_paid_for(shelves: Shelves, frame: Frame) -> None:
+    """A guest at its bound has the folder counted at every write: names count as host calls."""
+    for number in range(80):
+        (shelves.results / str(number)).touch()
+    limits = "[limits]\nhost_calls = 100"
+    with pytest.raises(GuestFailed, match="stopped after 100 calls of the host"):
+        shelves.run(
+            f"""(drop (call $create (i32.const 4) {A_BIN}))
+            (loop $l (drop (call $put (i32.load (i32.const 12)) (i32.const 100000)))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $l (i32.lt_u (local.get $n) (i32.const 50))))""",
+            frame, max_bytes=400 * KIB, limits=limits,
+        )  # fmt: skip
+
+    assert shelves.used() <= 400 * KIB
 
 
 def test_the_bound_is_of_the_folder(shelves: Shelves, frame: Frame) -> None:
