@@ -9,6 +9,7 @@
     results = { path = "/srv/results", max_bytes = "64MiB" }
 
     [policy.apps.archiver]              # an app's own; each key replaces the one above
+    signed_by = ["vendor"]              # so that nobody else deploys under its name
     read = ["photos"]
     write = ["results"]
     env = { SITE = "berlin" }
@@ -21,7 +22,14 @@ policy grants, never more than either (`trust.grants`).
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    SerializationInfo,
+    field_serializer,
+    model_validator,
+)
 
 from appliance.fields import EnvName, Name
 from appliance.tables import MIB, SizeBytes, Table
@@ -60,6 +68,7 @@ class AppPolicy(Table):
     models: by name, None for all.   own_models: whether a guest may load bytes of its own.
     read, write: names of folders; what may be written may be read, too.
     env: values of variables that an app may ask for by name.
+    signed_by: names of the trusted keys that may sign it; None for any, or none at all.
     clock, random: without them a guest's calls give errno 76, not capable.
     """
 
@@ -70,8 +79,14 @@ class AppPolicy(Table):
     read: frozenset[Name] = frozenset()
     write: frozenset[Name] = frozenset()
     env: dict[EnvName, EnvValue] = Field(default_factory=dict)
+    signed_by: frozenset[Name] | None = None
     clock: bool = True
     random: bool = True
+
+    @field_serializer("env", when_used="json")
+    def _write_env(self, env: dict[str, SecretStr], info: SerializationInfo) -> dict[str, str]:
+        is_revealed = bool(info.context)
+        return {k: v.get_secret_value() if is_revealed else str(v) for k, v in env.items()}
 
     def over(self, defaults: "AppPolicy") -> "AppPolicy":
         """Lay what was said here over what holds for every app."""
@@ -101,6 +116,13 @@ class PolicySettings(AppPolicy):
                         f"folders that [policy.folders] names ({known}), not {name}; add it there"
                     )
         return self
+
+    def for_child(self) -> str:
+        """Write it whole, values of variables too, for a process of our own that runs guests.
+
+        Read it there by `model_validate_json`.
+        """
+        return self.model_dump_json(exclude_unset=True, context={"revealed": True})
 
     def check_outside(self, state: Path) -> None:
         """Raises: ValueError if a folder holds what is the box's own, or lies in it."""

@@ -5,7 +5,8 @@ Rules:
    one for another app, and what is no signature at all.
 2. Where signatures are required, none and one by an unknown key are refused. Where not, an
    unknown key is nobody: the app counts as unsigned.
-3. A manifest that asks for more than the policy grants is refused.
+3. Where the policy names who may sign an app (`signed_by`), nobody else's counts.
+4. A manifest that asks for more than the policy grants is refused.
 """
 
 import logging
@@ -67,6 +68,13 @@ class Gate:
         """Let an app in. Raises: Forbidden; Unavailable if a folder it asks for is not there."""
         name, version = manifest.name, bundle.version
         signer, key_id = self._signature(bundle, name)
+        wanted = self._policy.of_app(name).signed_by
+        if wanted is not None and signer not in wanted:
+            raise Forbidden(
+                f"app {name}: {f'signed by {signer}' if signer else 'not signed by a trusted key'},"
+                f" wanted one of {', '.join(sorted(wanted)) or 'none'}; see signed_by in "
+                f"[policy.apps.{name}] of settings.toml"
+            )
         grants = grants_of(manifest, self._policy)
         for folder in grants.folders:
             if not folder.path.is_dir():

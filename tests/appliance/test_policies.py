@@ -32,7 +32,7 @@ def test_what_is_not_said_grants_what_cannot_leave_the_box(tmp_path: Path) -> No
     assert AppPolicy() == policy_of(tmp_path, "").of_app("cat")
     assert AppPolicy(
         models=None, own_models=True, encodings=None, devices=None, read=frozenset(),
-        write=frozenset(), env={}, clock=True, random=True,
+        write=frozenset(), env={}, signed_by=None, clock=True, random=True,
     ) == AppPolicy()  # fmt: skip
 
 
@@ -87,3 +87,18 @@ def test_a_mistake_tells_no_secret(tmp_path: Path, text: str) -> None:
         policy_of(tmp_path, text)
 
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_child_gets_all_of_it(tmp_path: Path) -> None:
+    """Values too, and who said what; printed otherwise it keeps them."""
+    policy = policy_of(
+        tmp_path,
+        '[policy]\nclock = false\n[policy.folders]\na = { path = "/srv" }\n'
+        '[policy.apps.cat]\nread = ["a"]\nenv = { KEY = "hunter2" }\n',
+    )
+    there = PolicySettings.model_validate_json(policy.for_child())
+
+    assert policy == there
+    assert policy.of_app("cat") == there.of_app("cat")
+    assert "hunter2" == there.of_app("cat").env["KEY"].get_secret_value()
+    assert "hunter2" not in policy.model_dump_json()

@@ -142,3 +142,18 @@ def test_the_gate_remembers_why(gate: Gate) -> None:
     assert admission is not None
     assert ("vendor", KEY.public.id) == (admission.signer, admission.key_id)
     assert None is gate.admission("dog", SIGNED.version)
+
+
+def test_an_app_may_be_bound_to_its_signer(gate: Gate, tmp_path: Path) -> None:
+    """Though nothing else needs a signature: neither unsigned nor another trusted key will do."""
+    other = new_key()
+    TrustedKeys(tmp_path).add("other", other.public)
+    table = {"apps": {"cat": {"signed_by": ["vendor"]}}}
+    bound = Gate(TrustedKeys(tmp_path), PolicySettings.model_validate(table))
+
+    assert "vendor" == admit(bound, SIGNED)
+    assert None is admit(bound, BUNDLE, "dog")
+    with pytest.raises(Forbidden, match="app cat: not signed by a trusted key, wanted one of ven"):
+        admit(bound, BUNDLE)
+    with pytest.raises(Forbidden, match="app cat: signed by other, wanted one of vendor"):
+        admit(bound, replace(BUNDLE, signature=sign(BUNDLE, "cat", other).line()))
