@@ -216,7 +216,7 @@ class Batcher:
 
     def _enter(self, account: _Account) -> None:
         """Let an owner begin where the others are: an idle one saves up no claim."""
-        active = {queued.account for queued in self._queued.values()}
+        active = {queued.account for queued in self._queued.values()} if self._queued else set()
         if account in active:
             return
         clock = self._clocks.get(account[0], 0.0)

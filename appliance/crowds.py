@@ -32,6 +32,7 @@ MAX_SKIPS = 16
 WINDOW_RUNS = 8
 # How much the newest run counts in the running mean of what one takes; chosen, not measured.
 _NEWEST = 0.2
+_NO_HOLD = Hold()
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class Crowd:
         free_runs: how many could begin now.
         """
         if self.max_rows < 2:
-            return Hold()
+            return _NO_HOLD
         callers = max(self._peak, self._last_peak)
         share = min(math.ceil(callers / max(1, free_runs + self.runs)), self.max_rows)
         # Who computes now cannot come; who was never seen is not expected.

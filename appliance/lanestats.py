@@ -69,20 +69,21 @@ class GraphCounts:
 
         runs: the rows of each run; several if the first failed.   failures: of the requests.
         """
-        rows = sum(request.rows for request in requests)
         is_first = not self.executions
+        rows = 0
+        for request in requests:
+            rows += request.rows
+            self.queue_s += started_s - request.arrived_s
+            self.owner_rows[request.owner] = self.owner_rows.get(request.owner, 0) + request.rows
         self.requests += len(requests)
         self.rows += rows
         self.executions += len(runs)
         self.failures += failures
         for count in runs:
             self.batch_rows[count] = self.batch_rows.get(count, 0) + 1
-        self.queue_s += sum(started_s - request.arrived_s for request in requests)
         self.compute_s += compute_s
         row_s = max(compute_s / rows, _LEAST_ROW_S)
         self.row_s = row_s if is_first else self.row_s + _NEWEST * (row_s - self.row_s)
-        for request in requests:
-            self.owner_rows[request.owner] = self.owner_rows.get(request.owner, 0) + request.rows
 
     def refused(self, reason: str) -> None:
         """Count a refusal."""

@@ -1,9 +1,9 @@
 """How much of the box an app may take by failing, and how many of its frames may be inside.
 
 Rules:
-1. A failed frame's processor time is a debt, paid back at a twentieth of a core. Over BURST_S of
-   it the app is suspended until it is paid: one that only burns its deadline costs the others a
-   twentieth of a core, one that traps at once is hardly slowed. Waiting in queues is no debt.
+1. A failed frame's processor time is a debt (`debts`), paid back at a twentieth of a core. Over
+   BURST_S of it the app is suspended until it is paid: one that only burns its deadline costs the
+   others a twentieth of a core, one that traps at once is hardly slowed. Waiting is no debt.
 2. Until its first answer, and while in debt, one frame of an app runs at a time.
 3. Frames over the app's `frames` are refused at once: each holds a thread of the box.
 """
@@ -12,67 +12,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from appliance.errors import GuestFailed, Suspended, Unavailable
+from appliance.guests.debts import BURST_S
 from appliance.guests.line import FairLine
 from appliance.guests.program import Program
 from appliance.guests.runner import Answer, Runner
 from appliance.records import Frame
 from wasi_nn.executor import Cancellation
 
-# Bad luck with some frames is no debt; a loop up to the default deadline is 190 s of pause. With a
-# tenth, a spinning guest cost a busy machine of two cores 15 % of its polite app's rate.
-BURST_S = 0.5
-PAID_PER_S = 0.05
-_MAX_DEBT_S = BURST_S + PAID_PER_S * 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """now: monotonic seconds.   spent: processor seconds of the calling thread."""
-
-    now: Callable[[], float] = time.monotonic
-    spent: Callable[[], float] = time.thread_time
-
-
-class Debt:
-    """What an app owes for its failed frames, in seconds of one core. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._owed_s = 0.0
-        self._at_s = 0.0
-
-    def owed_s(self, now_s: float) -> float:
-        """What is left of it."""
-        return max(0.0, self._owed_s - PAID_PER_S * (now_s - self._at_s))
-
-    def add(self, now_s: float, spent_s: float) -> None:
-        """Owe more, within reason: a suspension is five minutes at most."""
-        self._owed_s = min(self.owed_s(now_s) + spent_s, _MAX_DEBT_S)
-        self._at_s = now_s
-
-    def suspended_s(self, now_s: float) -> float:
-        """How long until it is paid down to what is tolerated."""
-        return max(0.0, (self.owed_s(now_s) - BURST_S) / PAID_PER_S)
-
 
 class WatchedRunner:
     """A runner under the rules above.
 
-    instances: frames of the app that may run at the same time.
+    instances: frames of the app that may run at the same time.   spent: processor seconds of the
+    calling thread.
     """
 
     def __init__(
-        self, program: Program, runner: Runner, instances: int, clocks: Clocks | None = None
-    ) -> None:
+        self, program: Program, runner: Runner, instances: int,
+        spent: Callable[[], float] = time.thread_time,
+    ) -> None:  # fmt: skip
         self._program = program
         self.watched = runner
         self._instances = instances
-        self._clocks = clocks or Clocks()
+        self._spent = spent
         self._lock = threading.Lock()
         self._line = FairLine()
-        self._debt = Debt()
+        self._debt = program.host.debts.open()
         self._inside = 0
         self._running = 0
         self._is_trusted = False
@@ -80,19 +47,16 @@ class WatchedRunner:
     @property
     def suspended_s(self) -> float:
         """How long the app will still be suspended."""
-        with self._lock:
-            return self._debt.suspended_s(self._clocks.now())
+        return self._debt.suspended_s()
 
     def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """See `Runner.run`. Raises: also Suspended."""
         with self._admitted(frame.source):
-            started_s = self._clocks.spent()
+            started_s = self._spent()
             try:
                 answer = self.watched.run(frame, cancellation)
             except GuestFailed:
-                spent_s = self._clocks.spent() - started_s
-                with self._lock:
-                    self._debt.add(self._clocks.now(), spent_s)
+                self._debt.add(self._spent() - started_s)
                 raise
             self._is_trusted = True
             return answer
@@ -103,6 +67,7 @@ class WatchedRunner:
 
     def close(self) -> None:
         """See `Runner.close`."""
+        self._debt.close()
         self.watched.close()
 
     @contextmanager
@@ -122,8 +87,7 @@ class WatchedRunner:
         self._take_turn(source)
         try:
             # Those before it may have put the app into debt while it waited.
-            with self._lock:
-                self._check_debt()
+            self._check_debt()
             yield
         finally:
             with self._lock:
@@ -153,7 +117,7 @@ class WatchedRunner:
         )
 
     def _allowed(self) -> int:
-        is_well = self._is_trusted and not self._debt.owed_s(self._clocks.now())
+        is_well = self._is_trusted and not self._debt.owed_s()
         return self._instances if is_well else 1
 
     def _check(self) -> None:
@@ -167,7 +131,7 @@ class WatchedRunner:
             )
 
     def _check_debt(self) -> None:
-        left_s = self._debt.suspended_s(self._clocks.now())
+        left_s = self._debt.suspended_s()
         if left_s > 0:
             raise Suspended(
                 f"app {self._program.name}: suspended for another {left_s:.1f} s, for its failed "

@@ -6,6 +6,7 @@ import wasmtime
 
 from appliance.errors import BadGuest
 from appliance.guests.breaches import BreachBook
+from appliance.guests.debts import Ledger
 from appliance.guests.engine import GuestEngine
 from appliance.guests.journal import Journal
 from appliance.guests.quotas import Spaces
@@ -31,7 +32,10 @@ _SIGNATURES = {START: "() -> ()", ON_FRAME: "(i32) -> (i32)"}
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What every guest of the box shares. spaces: of the folders that apps write into."""
+    """What every guest of the box shares.
+
+    debts: of those whose frames fail.   spaces: of the folders that apps write into.
+    """
 
     engine: GuestEngine
     registry: Registry
@@ -40,6 +44,7 @@ class Host:
     allow_fallback: bool = False
     policy: PolicySettings = field(default_factory=PolicySettings)
     spaces: Spaces = field(default_factory=Spaces)
+    debts: Ledger = field(default_factory=Ledger)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,6 @@ QUICK = Effort(
 )  # fmt: skip
 # About a quarter of an hour. 662 queries are the fewest for a 99th percentile.
 FULL = Effort(
-    rounds=60, stream_queries=662, piece_s=2.0, probe_s=15.0, probes=5, camera_s=15.0,
+    rounds=60, stream_queries=662, piece_s=2.0, probe_s=8.0, probes=5, camera_s=15.0,
     overload_s=30.0, formats=_ALL, multistream_percentile=0.99, server_percentile=0.99,
 )  # fmt: skip

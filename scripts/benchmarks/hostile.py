@@ -1,12 +1,13 @@
 """What a polite app keeps of its rate while a hostile one is shown frames, too.
 
 A box as a process of its own with the built-in classifier in a closed loop over the socket; beside
-it each of the tests' attackers, shown a frame ten times a second. Alone and beside in turns.
+it each of the tests' attackers, and then all, shown a frame ten times a second. Alone and beside in
+turns.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,14 +41,20 @@ def measure(effort: Effort) -> Iterator[Row]:
             polite.deploy(APP, write_bundle(*(part.read_bytes() for part in parts)))
             polite.predict(APP, sample())
             piece_s = 2 * effort.piece_s
-            siege = Siege(
-                partial(polite.predict, APP, sample()), lambda: None, piece_s, _PIECES * piece_s
-            )
+            siege = Siege(partial(polite.predict, APP, sample()), (), piece_s, _PIECES * piece_s)
             for attacker in ATTACKERS:
                 call = _call(rude, attacker)
-                kept = replace(siege, hostile=call).kept(_TURNS)
+                kept = replace(siege, hostile=(call,)).kept(_TURNS)
                 yield at_least(f"polite app beside {attacker.name}: keeps", kept, "x", _KEEPS)
                 rude.delete_app(attacker.name)
+            yield _all_at_once(siege, path)
+
+
+def _all_at_once(siege: Siege, path: Path) -> Row:
+    with ExitStack() as opened:
+        calls = tuple(_call(opened.enter_context(Client(path)), attacker) for attacker in ATTACKERS)
+        kept = replace(siege, hostile=calls).kept(_TURNS)
+    return at_least(f"polite app beside all {len(calls)} at once: keeps", kept, "x", _KEEPS)
 
 
 def _call(client: Client, attacker: Attacker) -> Callable[[], None]:

@@ -10,11 +10,12 @@ import pytest
 from wasi_nn import registry as registry_module
 from wasi_nn.backend import Backend, Buffer, Device, Encoding, Graph, GraphOptions
 from wasi_nn.backends.fake import FakeBackend, model
+from wasi_nn.digests import digest_of
 from wasi_nn.errors import (
     InvalidEncoding,
     RuntimeFailure,
 )
-from wasi_nn.registry import GraphReference, Origin, Registry, digest_of
+from wasi_nn.registry import GraphReference, Origin, Registry
 from wasi_nn.tensor import TensorSpec, TensorType
 
 CPU = GraphOptions()
@@ -58,20 +59,6 @@ def test_anything_else_is_another_graph(change: Callable[[Registry], GraphRefere
     registry = Registry([FakeBackend(devices=[Device.CPU, Device.GPU])])
 
     assert load(registry).graph is not change(registry).graph
-
-
-def test_parts_are_not_run_together() -> None:
-    """The same bytes cut into parts elsewhere are another model."""
-    digests = {
-        digest_of(parts) for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abc"], [b"abc", b""])
-    }
-
-    assert len(digests) == 4
-
-
-def test_digest_takes_any_buffer() -> None:
-    """Where the bytes stand does not matter."""
-    assert digest_of([b"abc"]) == digest_of([memoryview(bytearray(b"abc"))])
 
 
 def test_last_release_closes() -> None:

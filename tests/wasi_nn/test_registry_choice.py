@@ -5,6 +5,7 @@ import pytest
 from wasi_nn.backend import Device, Encoding, GraphOptions
 from wasi_nn.backends.fake import FakeBackend, model
 from wasi_nn.catalogue import ModelFile, NamedModel, StaticCatalogue
+from wasi_nn.digests import digest_of
 from wasi_nn.errors import (
     InvalidArgument,
     InvalidEncoding,
@@ -13,7 +14,7 @@ from wasi_nn.errors import (
     UnsupportedOperation,
 )
 from wasi_nn.policy import Policy
-from wasi_nn.registry import GraphReference, Registry, digest_of
+from wasi_nn.registry import GraphReference, Registry
 from wasi_nn.tensor import TensorSpec, TensorType
 
 CPU = GraphOptions()

@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from appliance.errors import FailureReason, GuestFailed, Suspended, Unavailable
-from appliance.guests.conduct import BURST_S, PAID_PER_S, Clocks, WatchedRunner
+from appliance.guests.conduct import WatchedRunner
+from appliance.guests.debts import BURST_S, PAID_PER_S, Ledger
 from appliance.guests.runner import Answer
 from appliance.records import Frame
 from tests.appliance import watguests as guests
@@ -38,8 +40,9 @@ class Rig:
         self.spent_s = 0.0
         self.scripted = Scripted(lambda: None)
         program = workshop.program(guests.STEADY, f"[limits]\n{limits}")
-        clocks = Clocks(lambda: self.now_s, lambda: self.spent_s)
-        self.runner = WatchedRunner(program, self.scripted, instances, clocks)
+        host = replace(program.host, debts=Ledger(lambda: self.now_s))
+        program = replace(program, host=host)
+        self.runner = WatchedRunner(program, self.scripted, instances, lambda: self.spent_s)
 
     def fail(self, frame: Frame, cost_s: float) -> None:
         """Let a frame fail that takes so much."""

@@ -1,10 +1,11 @@
-"""Twelve hostile guests and a sleeper, each beside one polite app on a real box.
+"""Twelve hostile guests and a sleeper beside one polite app on a real box, by one and all at once.
 
 The bound here is loose, for a test machine may do anything meanwhile; `scripts/bench hostile`
 holds the box to 0.9.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -31,11 +32,15 @@ def _polite(service: Service, coffee: bytes) -> None:
     assert service.show("classifier", coffee).status_code == 200
 
 
+def connect(service: Service) -> httpx.Client:
+    """Open a connection of the attacker's own."""
+    transport = httpx.HTTPTransport(uds=str(service.socket))
+    return httpx.Client(transport=transport, base_url="http://box", timeout=60)
+
+
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    """A connection of the attacker's own."""
-    transport = httpx.HTTPTransport(uds=str(service.socket))
-    with httpx.Client(transport=transport, base_url="http://box", timeout=60) as opened:
+    with connect(service) as opened:
         yield opened
 
 
@@ -56,7 +61,7 @@ def test_a_hostile_app_ends_with_its_reason_and_the_polite_one_goes_on(
     def show() -> None:
         assert service.show("classifier", coffee).status_code == 200
 
-    kept = Siege(show, hostile_call(client, attacker, picture), 0.15, 0.3).kept(turns=3)
+    kept = Siege(show, (hostile_call(client, attacker, picture),), 0.15, 0.3).kept(turns=3)
 
     detail = service.http.get(f"/v1/apps/{attacker.name}").json()
     reasons = set(detail["failures"]) - {"suspended"}
@@ -68,3 +73,29 @@ def test_a_hostile_app_ends_with_its_reason_and_the_polite_one_goes_on(
     assert bool(attacker.limits) == (detail["last_breach"] is not None)
     assert kept >= _KEPT
     assert service.http.delete(f"/v1/apps/{attacker.name}").status_code == 204
+
+
+def test_all_at_once_end_with_their_reasons_and_the_polite_one_goes_on(
+    service: Service, picture: bytes, coffee: bytes
+) -> None:
+    """Each on a connection of its own: the polite app loses no frame, and each has its reason."""
+    for attacker in ATTACKERS:
+        service.deploy(attacker.name, attacker.wasm, attacker.manifest.encode())
+
+    def show() -> None:
+        assert service.show("classifier", coffee).status_code == 200
+
+    with ExitStack() as opened:
+        clients = [opened.enter_context(connect(service)) for _ in ATTACKERS]
+        calls = tuple(
+            hostile_call(client, attacker, picture)
+            for client, attacker in zip(clients, ATTACKERS, strict=True)
+        )
+        kept = Siege(show, calls, 0.3, 1.0).kept(turns=1)
+
+    details = {a.name: service.http.get(f"/v1/apps/{a.name}").json() for a in ATTACKERS}
+    said = {name: d["last_error"] + d["last_deploy_error"] for name, d in details.items()}
+    assert {a.name: a.words in said[a.name] for a in ATTACKERS} == dict.fromkeys(said, True)
+    assert kept >= _KEPT / 2
+    for attacker in ATTACKERS:
+        assert service.http.delete(f"/v1/apps/{attacker.name}").status_code == 204
