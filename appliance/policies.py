@@ -19,6 +19,7 @@ clock and random numbers; but no folder and no variable. An app gets what it ask
 policy grants, never more than either (`trust.grants`).
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -126,9 +127,9 @@ class PolicySettings(AppPolicy):
 
     def check_outside(self, state: Path) -> None:
         """Raises: ValueError if a folder holds what is the box's own, or lies in it."""
-        own = state.resolve()
+        own = Path(os.path.realpath(state))
         for name, folder in self.folders.items():
-            real = folder.path.resolve()
+            real = Path(os.path.realpath(folder.path))
             if real.is_relative_to(own) or own.is_relative_to(real):
                 raise ValueError(
                     f"a folder outside of the box's own for [policy.folders] {name}: with this "

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
@@ -32,8 +32,6 @@ from wasi_nn.executor import Cancellation
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
 hot = APIRouter(prefix="/v1/apps", tags=["apps"], route_class=DirectRoute)
 
-# One line, as `appliance sign` writes it.
-SIGNATURE_HEADER = "X-App-Signature"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 Name = Annotated[str, Path(description="lower-case letters, digits and dashes")]
@@ -46,7 +44,13 @@ def list_apps(box: TheBox) -> list[shapes.App]:
 
 
 @router.put("/{name}", openapi_extra=body_of("application/octet-stream", "application/zip"))
-async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
+async def deploy(
+    name: Name, request: Request, box: TheBox,
+    signature: Annotated[
+        str | None,
+        Header(alias="X-App-Signature", description="a line that `appliance sign` made"),
+    ] = None,
+) -> shapes.Deployed:  # fmt: skip
     """Deploy a guest: the body is a .wasm, or a .zip with one, an app.toml and an app.sig.
 
     The signature of a lone .wasm comes in the header `X-App-Signature`.
@@ -56,8 +60,6 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
             f"app name: got {name[:80]!r}, wanted 1 to 63 lower-case letters, digits and dashes"
         )
     body = await read_body(request, MAX_WASM_BYTES, "a .wasm or a .zip")
-
-    signature = request.headers.get(SIGNATURE_HEADER)
 
     def work() -> shapes.Deployed:
         bundle = read_bundle(body).signed(None if signature is None else signature.encode())

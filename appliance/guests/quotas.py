@@ -100,7 +100,7 @@ class Spaces:
 
     def of(self, path: Path, max_bytes: int) -> FolderSpace:
         """Find the space of a folder."""
-        real = path.resolve()
+        real = Path(os.path.realpath(path))
         with self._lock:
             if real not in self._spaces:
                 self._spaces[real] = FolderSpace(real, max_bytes)

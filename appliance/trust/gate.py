@@ -10,6 +10,7 @@ Rules:
 """
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Gate:
             )
         grants = grants_of(manifest, self._policy)
         for folder in grants.folders:
-            if not folder.path.is_dir():
+            if not os.path.isdir(folder.path):
                 raise Unavailable(
                     f"app {name}: folder {folder.name} is not there on this box; see "
                     "[policy.folders] in its settings.toml"

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import ApplianceError, BadRequest, Conflict, NotFound
+from appliance.errors import ApplianceError, BadRequest, Conflict, NotFound, Unavailable
 from appliance.fields import check_name
 from appliance.files import make_dirs, read_bounded, write_atomic
 from appliance.trust.keys import MAX_KEY_BYTES, PublicKey, read_public
@@ -33,11 +33,13 @@ class TrustedKeys:
         self._folder = folder
 
     def all(self) -> tuple[TrustedKey, ...]:
-        """List the keys by name, damaged ones too."""
+        """List the keys by name, damaged ones too. Raises: Unavailable."""
         try:
             paths = sorted(path for path in self._folder.iterdir() if path.suffix == SUFFIX)
         except FileNotFoundError:
             return ()
+        except OSError as exc:
+            raise Unavailable(f"trusted keys: cannot be read: {exc.strerror}") from exc
         return tuple(TrustedKey(path.stem, self._read(path)) for path in paths)
 
     def of_id(self, key_id: str) -> tuple[tuple[str, PublicKey], ...]:
@@ -53,7 +55,9 @@ class TrustedKeys:
         path = self._path(name)
         if path.exists() and self._read(path) != key:
             raise Conflict(f"key {name}: another key has this name; choose one, or remove that")
-        make_dirs(self._folder)
+        make_dirs(self._folder.parent)
+        # Public as what is in it: the box may run as somebody else than who trusts.
+        make_dirs(self._folder, mode=0o755)
         write_atomic(path, key.pem(), mode=0o644)
 
     def remove(self, name: str) -> None:

@@ -251,6 +251,15 @@ def test_standard_output_is_no_way_around(shelves: Shelves, frame: Frame) -> Non
     assert shelves.used() <= 4 * KIB
 
 
+def test_a_guest_may_write_before_it_begins(shelves: Shelves, frame: Frame) -> None:
+    """From its start section, bounded as ever."""
+    early = f"(drop (call $create (i32.const 4) {A_BIN})) (drop (call $put (i32.load (i32.const"
+    body = f"{early} 12)) (i32.const 9000))) (drop (call $put (i32.const 4) (i32.const 1000000)))"
+    shelves.run(f")) (func $early {body} ) (start $early", frame)
+
+    assert 9000 == (shelves.results / "a.bin").stat().st_size
+
+
 def test_counting_a_folder_is_paid_for(shelves: Shelves, frame: Frame) -> None:
     """A guest at its bound has the folder counted at every write: names count as host calls."""
     for number in range(80):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import BadRequest, Conflict, NotFound
+from appliance.errors import BadRequest, Conflict, NotFound, Unavailable
 from appliance.trust.keys import new_key, read_private, read_public
 from appliance.trust.trusted import TrustedKeys
 
@@ -105,3 +105,11 @@ def test_a_name_stays_in_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadRequest, match="key name: got "):
         TrustedKeys(tmp_path / "keys").add(name, KEY.public)
     assert [] == list(tmp_path.iterdir())
+
+
+def test_keys_that_cannot_be_read_are_no_trust(tmp_path: Path) -> None:
+    """A file where the folder should be: nobody is trusted, and it is said."""
+    (tmp_path / "keys").touch()
+
+    with pytest.raises(Unavailable, match="trusted keys: cannot be read: Not a directory"):
+        TrustedKeys(tmp_path / "keys").of_id(KEY.public.id)
