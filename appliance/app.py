@@ -45,6 +45,7 @@ from appliance.sharedmemory import SharedRegions
 from appliance.shipped import models_folder
 from appliance.store import PredictionStore
 from appliance.trials.trials import Surroundings, Trials
+from appliance.trust.gate import Gate
 from appliance.uploads import ModelUploads, UploadLimits
 from appliance.viewing import Viewing
 from wasi_nn.backend import Backend, Device
@@ -98,30 +99,30 @@ class Box:
         self.cameras = CameraTable(settings.state)
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self.viewing = Viewing(self.cameras, self.router)
+        self.gate = Gate.of(settings)
         self.deployer = Deployer(
             settings.apps,
             Host(
                 self.engine, self.registry, self.scheduler, settings.limits,
-                settings.allow_device_fallback,
+                settings.allow_device_fallback, settings.policy,
             ),
             aot,
             self.apps,
             scratch=self._scratch.folder,
             instances=threads,
-            guard=self.guard,
-            trial=self.trials.app,
+            guard=self.guard, gate=self.gate, trial=self.trials.app,
         )  # fmt: skip
         self.inference = Inference(
             InferenceParts(
                 self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
                 self.deployer.standings,
                 SharedRegions(is_enabled=settings.shared_memory),
-                settings.max_pixels,
-                settings.limits.tensor_bytes,
+                settings.max_pixels, settings.limits.tensor_bytes,
                 settings.allow_device_fallback,
             )
         )  # fmt: skip
-        self._inbox = Inbox(settings.inbox, self.deployer, ModelDrops(self.uploads, self.models))
+        drops = ModelDrops(self.uploads, self.models)
+        self._inbox = Inbox(settings.inbox, self.deployer, drops, gate=self.gate)
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
@@ -131,7 +132,7 @@ class Box:
         settings = self.settings
         place = Surroundings(
             (settings.models, models_folder()), backends, self._scratch.folder, settings.limits,
-            settings.max_pixels, settings.allow_device_fallback,
+            settings.max_pixels, settings.allow_device_fallback, settings.policy,
         )  # fmt: skip
         return Trials(place, cache, self.engine, settings.cache_trials)
 

@@ -230,7 +230,7 @@ def make_live(
         runner = reactor = ReactorRunner(program, instances)
         try:
             reactor.warm_up()
-        except GuestFailed:
+        except ApplianceError:
             program.keeper.close()
             raise
     else:

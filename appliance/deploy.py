@@ -55,12 +55,14 @@ class Deployer:
     scratch: where command guests find their frames.   instances: warm ones of a reactor, at most.
     guard: marks what runs, and refuses what crashed the box too often.
     trial: tries a new version where it can do no harm, and raises if it is no good.
+    gate: asked first about everything that is to answer; raises what it refuses.
     """
 
     def __init__(
         self, folder: Path, host: Host, cache: AotCache, table: AppTable, *, scratch: Path,
         instances: int, clock: Callable[[], float] = time.time, guard: Guard | None = None,
         trial: Callable[[Bundle, AppManifest], object] | None = None,
+        gate: Callable[[Bundle, AppManifest], object] | None = None,
     ) -> None:  # fmt: skip
         self._shelf = AppShelf(folder, lambda: int(clock() * 1e9))
         self._host = host
@@ -74,6 +76,7 @@ class Deployer:
         self._live: dict[str, str] = {}
         self._guard = guard
         self._trial = trial
+        self._gate = gate
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -115,6 +118,10 @@ class Deployer:
         Raises: NotFound if there is no version; what reading and parsing raise.
         """
         return self._read(name, self._shelf.current(name))[1]
+
+    def bundle(self, name: str) -> Bundle:
+        """Read the current version from disk. Raises: as `manifest`."""
+        return self._read(name, self._shelf.current(name))[0]
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -231,6 +238,7 @@ class Deployer:
         """Make a version on disk answer, noting a failure."""
         try:
             bundle, manifest = self._read(name, version)
+            self._admit(bundle, manifest)
             self._bring_up(bundle, manifest, lambda: self._put_in_front(name, version))
         except ApplianceError as exc:
             self._failures.note(name, version, exc, at=self._clock())
@@ -240,7 +248,9 @@ class Deployer:
 
     def _deploy(self, bundle: Bundle, manifest: AppManifest) -> Deployed:
         name, version = manifest.name, bundle.version
+        self._admit(bundle, manifest)
         if self._live.get(name) == version:
+            self._shelf.sign(name, bundle)
             return Deployed(name, version, is_new=False)
 
         def write() -> None:
@@ -253,6 +263,10 @@ class Deployer:
         log.info("deployed app=%s version=%s", name, version)
         self._shelf.trim(name, kept=KEPT_VERSIONS)
         return Deployed(name, version, is_new=True)
+
+    def _admit(self, bundle: Bundle, manifest: AppManifest) -> None:
+        if self._gate is not None:
+            self._gate(bundle, manifest)
 
     def _put_in_front(self, name: str, version: str) -> None:
         self._shelf.put_in_front(name, version)
@@ -304,6 +318,7 @@ class Deployer:
             version = self._shelf.current(name)
             try:
                 bundle, manifest = self._read(name, version)
+                self._admit(bundle, manifest)
                 self._bring_up(bundle, manifest, before_switch=lambda: None)
             except ApplianceError as exc:
                 self._failures.note(name, version or "", exc, at=self._clock())

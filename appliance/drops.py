@@ -1,6 +1,7 @@
 """What lies in the inbox: an app or a model, as a file, an archive or a folder.
 
     x.wasm                                an app, with x.toml beside it as its app.toml
+    x.wasm.sig                            who signed it
     x.zip, x.tar, x.tar.gz                an app if a .wasm is in it, else a model
     x.onnx, x.tflite                      a model, with x.toml beside it as its model.toml
     x/                                    a model, once all is there that its model.toml names
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.archives import ARCHIVE_SUFFIXES, Bounds
-from appliance.bundles import MAX_WASM_BYTES, Bundle, read_bundle
+from appliance.bundles import MAX_SIGNATURE_BYTES, MAX_WASM_BYTES, Bundle, read_bundle
 from appliance.errors import BadGuest, BadManifest, BadRequest, NotFound
 from appliance.files import new_file, read_bounded, writing
 from appliance.golden import files_named
@@ -45,7 +46,9 @@ _CHUNK_BYTES = 1024 * 1024
 # Of a picture beside a lone guest.
 _MAX_BESIDE_BYTES = 8 * 1024 * 1024
 
-Signature = tuple[int, int, int]
+SIGNATURE_SUFFIX = ".sig"
+
+Look = tuple[int, ...]
 
 
 class Incomplete(Exception):
@@ -58,7 +61,38 @@ def suffix_of(path: Path) -> str:
     return max((s for s in SUFFIXES if name.endswith(s)), key=len, default="")
 
 
-def beside(path: Path) -> Path:
+def signature_beside(path: Path) -> Path:
+    """Name the signature that may lie beside a file."""
+    return path.with_name(path.name + SIGNATURE_SUFFIX)
+
+
+def is_drop(path: Path) -> bool:
+    """Tell what is to be taken; a signature only where its guest is not there, or no more."""
+    if path.name.startswith("."):
+        return False
+    return is_late_signature(path) or bool(suffix_of(path)) or is_folder(path)
+
+
+def is_late_signature(path: Path) -> bool:
+    """Tell a signature whose guest does not lie there."""
+    guest = path.with_suffix("")
+    is_signature = path.suffix == SIGNATURE_SUFFIX and suffix_of(guest) not in ("", *_BARE)
+    return is_signature and not is_there(guest)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file; also False for a name that got too long by its suffix."""
+    return _changed_ns(path) != 0
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def manifest_beside(path: Path) -> Path:
     """Name the manifest that may lie beside a file."""
     return path.with_name(stem_of(path) + ".toml")
 
@@ -68,7 +102,7 @@ def is_folder(path: Path) -> bool:
     return not suffix_of(path) and path.is_dir() and not path.is_symlink()
 
 
-def signature_of(path: Path) -> Signature | None:
+def signature_of(path: Path) -> Look | None:
     """Say what changes when a drop, or the manifest beside it, does; None if it is gone."""
     if is_folder(path):
         return _signature_of_folder(path)
@@ -76,15 +110,12 @@ def signature_of(path: Path) -> Signature | None:
         status = path.stat()
     except OSError:
         return None
-    try:
-        manifest_ns = beside(path).stat().st_ctime_ns
-    except OSError:
-        manifest_ns = 0
     # The change time: `cp -p` and `mv` bring the modification time of somewhere else along.
-    return (status.st_size, status.st_ctime_ns, manifest_ns)
+    others = (_changed_ns(manifest_beside(path)), _changed_ns(signature_beside(path)))
+    return (status.st_size, status.st_ctime_ns, *others)
 
 
-def _signature_of_folder(folder: Path) -> Signature | None:
+def _signature_of_folder(folder: Path) -> Look | None:
     size, newest_ns, names = 0, 0, []
     try:
         for path in (folder, *_within(folder)):
@@ -136,7 +167,7 @@ def is_model(path: Path, max_bytes: int) -> bool:
 
 
 def read_drop(path: Path) -> Bundle:
-    """Read a guest, and the manifest beside it with what that names, if there is one.
+    """Read a guest, and what lies beside it: its signature, its manifest, and what that names.
 
     Raises: BadGuest for an empty file, or one without a file that its manifest names; what
     `read_bundle` and reading raise.
@@ -144,11 +175,14 @@ def read_drop(path: Path) -> Bundle:
     content = read_bounded(path, max_bytes=MAX_WASM_BYTES)
     if not content:
         raise BadGuest(f"{path.name}: the file is empty; copy it again")
-    bundle = read_bundle(content)
+    signature = None
+    if is_there(signature_beside(path)):
+        signature = read_bounded(signature_beside(path), max_bytes=MAX_SIGNATURE_BYTES)
+    bundle = read_bundle(content).signed(signature)
     if bundle.manifest is not None:
         return bundle
     try:
-        manifest = read_bounded(beside(path), max_bytes=MAX_MANIFEST_BYTES)
+        manifest = read_bounded(manifest_beside(path), max_bytes=MAX_MANIFEST_BYTES)
     except NotFound:
         return bundle
     try:
@@ -158,10 +192,10 @@ def read_drop(path: Path) -> Bundle:
         }
     except NotFound as exc:
         raise BadGuest(
-            f"{beside(path).name}: {exc}; copy it here first, or pack guest, {APP_MANIFEST} and "
-            "that into one .zip"
+            f"{manifest_beside(path).name}: {exc}; copy it here first, or pack guest, "
+            f"{APP_MANIFEST} and that into one .zip"
         ) from exc
-    return Bundle(bundle.wasm, manifest, files)
+    return Bundle(bundle.wasm, manifest, bundle.signature, files)
 
 
 # -- models ----------------------------------------------------------------------------------------
@@ -221,7 +255,7 @@ class ModelDrops:
             return find_in(path, MODEL_MANIFEST, MAX_MANIFEST_BYTES)
         if not is_folder(path):
             try:
-                return read_bounded(beside(path), max_bytes=MAX_MANIFEST_BYTES)
+                return read_bounded(manifest_beside(path), max_bytes=MAX_MANIFEST_BYTES)
             except NotFound:
                 return None
         return _complete(model_root(path))
@@ -284,7 +318,7 @@ def bring(path: Path, target: Path, bounds: Bounds) -> None:
         unpack(path, target, bounds)
         return
     if suffix in _BARE:
-        manifest = beside(path)
+        manifest = manifest_beside(path)
         has_manifest = manifest.is_file()
         # A manifest knows the file by the name it has here; without one it is found by ours.
         _copy(path, target / bounds.admit(path.name if has_manifest else _BARE[suffix]), bounds)

@@ -6,6 +6,7 @@
      |- BadManifest    400 bad_manifest   app.toml or model.toml says something we refuse
      |- BadGuest       422 bad_guest      no wasm, truncated, an unknown import, does not compile
      |- BadModel       422 bad_model      no weights that load, or they are not what model.toml says
+     |- Forbidden      403 forbidden      the operator's policy or signatures do not allow it
      |- NotFound       404 not_found      no app, model, camera or file of that name
      |- NotAcceptable  406 not_acceptable no form of the answer that the client accepts
      |- Conflict       409 conflict       it exists already, or another change is under way
@@ -67,6 +68,13 @@ class BadModel(ApplianceError):
 
     status = 422
     code = "bad_model"
+
+
+class Forbidden(ApplianceError):
+    """The operator does not allow it: not granted, not signed, or signed wrongly."""
+
+    status = 403
+    code = "forbidden"
 
 
 class NotFound(ApplianceError):

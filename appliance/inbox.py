@@ -3,6 +3,7 @@
     x.wasm            a guest; optionally with x.toml beside it, its app.toml
     x.zip, x.tar.gz   a bundle, or a model
     x/                a model's folder
+    x.wasm.sig        who signed it; may come before or after
     x.wasm.status     what became of it, one JSON object
 
 What is dropped is taken once its writer has closed it, or it has been quiet for a moment
@@ -17,29 +18,42 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from watchfiles import watch
 
+from appliance.bundles import MAX_SIGNATURE_BYTES
 from appliance.deploy import Deployer
 from appliance.drops import (
     Incomplete,
+    Look,
     ModelDrops,
-    Signature,
     Taken,
-    beside,
+    is_drop,
     is_folder,
+    is_late_signature,
     is_model,
+    is_there,
+    manifest_beside,
     read_drop,
+    signature_beside,
     signature_of,
-    suffix_of,
 )
 from appliance.errors import ApplianceError, Unavailable
-from appliance.files import make_dirs, remove_tree, sweep_temporaries, write_atomic
+from appliance.files import (
+    make_dirs,
+    read_bounded,
+    remove_tree,
+    sweep_temporaries,
+    write_atomic,
+)
 from appliance.manifests import name_from
 from appliance.quiet import QUIET_S as QUIET_S
 from appliance.quiet import quiet_s_of
+from appliance.standings import AppState
+from appliance.trust.gate import Gate
+from appliance.trust.signing import Signature
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +71,11 @@ class Settling:
     handled: files as they were when they were last tried.
     """
 
-    handled: dict[str, Signature] = field(default_factory=dict)
-    _since: dict[str, tuple[Signature, float]] = field(default_factory=dict)
+    handled: dict[str, Look] = field(default_factory=dict)
+    _since: dict[str, tuple[Look, float]] = field(default_factory=dict)
 
     def look(
-        self, files: Mapping[str, Signature], now: float,
+        self, files: Mapping[str, Look], now: float,
         quiet_s: Callable[[str], float] = lambda _: QUIET_S,
     ) -> list[str]:  # fmt: skip
         """Take note of what is there.
@@ -94,12 +108,18 @@ class Settling:
 
 
 class Inbox:
-    """Watches the folder in a thread of its own; `start` and `stop` it."""
+    """Watches the folder in a thread of its own; `start` and `stop` it.
 
-    def __init__(self, folder: Path, deployer: Deployer, models: ModelDrops) -> None:
+    gate: knows the signatures that come late.
+    """
+
+    def __init__(
+        self, folder: Path, deployer: Deployer, models: ModelDrops, *, gate: Gate | None = None
+    ) -> None:
         self._folder = folder
         self._deployer = deployer
         self._models = models
+        self._gate = gate
         self._settling = Settling()
         # When to look again at what did not change: name -> monotonic seconds.
         self._again_s: dict[str, float] = {}
@@ -140,7 +160,7 @@ class Inbox:
         """Take what is ready."""
         files = {}
         for path in self._folder.iterdir():
-            if not path.name.startswith(".") and (suffix_of(path) or is_folder(path)):
+            if is_drop(path):
                 signature = signature_of(path)
                 if signature is not None:
                     files[path.name] = signature
@@ -156,7 +176,7 @@ class Inbox:
         for name in self._due(files, now_s):
             self._try(self._folder / name)
 
-    def _due(self, files: Mapping[str, Signature], now_s: float) -> list[str]:
+    def _due(self, files: Mapping[str, Look], now_s: float) -> list[str]:
         """Name what is to be looked at again although it did not change."""
         for gone in self._again_s.keys() - files.keys():
             del self._again_s[gone]
@@ -177,6 +197,9 @@ class Inbox:
 
     def take(self, path: Path) -> None:
         """Take one drop and write beside it what became of it."""
+        if is_late_signature(path):
+            self._sign(path)
+            return
         taken = signature_of(path)
         try:
             status = self._take(path)
@@ -217,9 +240,32 @@ class Inbox:
                 remove_tree(path)
                 return
             path.unlink(missing_ok=True)
-            beside(path).unlink(missing_ok=True)
+            manifest_beside(path).unlink(missing_ok=True)
+            if is_there(signature_beside(path)):
+                signature_beside(path).unlink(missing_ok=True)
         except (ApplianceError, OSError) as exc:
             log.warning("inbox file not removed file=%s reason=%s", path.name, exc)
+
+    def _sign(self, path: Path) -> None:
+        """Add a signature that came late to the app that is there; else let it wait.
+
+        Only one by a trusted key that fits is for what is there: another may be for a guest that
+        is still to come. An app that the operator switched off stays off.
+        """
+        try:
+            line = read_bounded(path, max_bytes=MAX_SIGNATURE_BYTES)
+            name = Signature.parse(line).name
+            bundle = replace(self._deployer.bundle(name), signature=line)
+            is_off = self._deployer.standing(name).state is AppState.DISABLED
+            if self._gate is None or is_off or self._gate.signer_of(bundle, name) is None:
+                return
+            deployed = self._deployer.deploy(bundle, name)
+        except ApplianceError as exc:
+            log.info("signature waits for its guest file=%s reason=%s", path.name, exc)
+            return
+        status: dict[str, object] = {"state": "live", "app": name, "version": deployed.version}
+        self._report(path.with_suffix(""), status)
+        path.unlink(missing_ok=True)
 
     def _report(self, path: Path, status: dict[str, object]) -> None:
         status["at"] = time.time()

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from appliance.asks import Folders, NNOptions, WasiOptions
 from appliance.errors import ApplianceError, BadManifest
 from appliance.fields import EnvName, Name, Prose, RelativePath, Sha256, Text, Version
 from appliance.files import read_bounded, sha256_of_file
@@ -37,8 +38,8 @@ from appliance.preprocess import (
     Triple,
 )
 from appliance.settings import KIB, MIB, AppLimits, Table, explain
-from wasi_nn.backend import Device, Encoding, Objective
-from wasi_nn.tensor import Numbering, TensorType
+from wasi_nn.backend import Encoding
+from wasi_nn.tensor import TensorType
 
 APP_MANIFEST = "app.toml"
 MODEL_MANIFEST = "model.toml"
@@ -174,15 +175,6 @@ class ModelManifest(Table):
         return next((f for f in self.files if f.encoding is encoding), None)
 
 
-class NNOptions(Table):
-    """What a guest may ask WASI-NN for; None allows all that the box has."""
-
-    encodings: frozenset[Encoding] | None = None
-    devices: frozenset[Device] | None = None
-    tensor_types: Numbering = Numbering.AUTO
-    objective: Objective = Objective.THROUGHPUT
-
-
 class AppInput(Table):
     """The `[input]` table: what a command or stream guest reads, and how a frame becomes it."""
 
@@ -223,6 +215,7 @@ class AppManifest(Table):
         None allows every model of the box.
     cameras: sources whose frames the app gets; None means all, () only what clients push. A
         camera that the operator gave a list of apps feeds those instead.
+    env_from, folders, wasi: what it asks of the operator, see `asks`.
     limits: only what the file says counts; use `limits_over`.
     sample: a picture in the bundle that the app must know before it is let answer.
     """
@@ -231,6 +224,9 @@ class AppManifest(Table):
     mode: Mode = Mode.AUTO
     args: tuple[Text, ...] = Field((), max_length=256)
     env: dict[EnvName, Text] = Field(default_factory=dict)
+    env_from: tuple[EnvName, ...] = Field((), max_length=256)
+    folders: Folders = Field(default_factory=dict)
+    wasi: WasiOptions = WasiOptions()
     models: Annotated[
         dict[Annotated[str, Field(min_length=1)], Name] | None, BeforeValidator(_aliases)
     ] = None

@@ -18,7 +18,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -29,6 +36,7 @@ from pydantic_settings import (
 
 from appliance.errors import BadSettings
 from appliance.listening import HttpLimits, Tcp
+from appliance.policies import PolicySettings, checked_outside
 from appliance.tables import GIB as GIB
 from appliance.tables import KIB as KIB
 from appliance.tables import MIB as MIB
@@ -180,6 +188,8 @@ class Settings(BaseSettings):
         socket could then name any object in /dev/shm that the box's user may open.
     stop_settle_s: how long a stopping box still takes requests, for balancers that poll /readyz.
     stop_grace_s: how long requests under way may then take to finish.
+    policy: what apps may be granted.
+    require_signature: only apps that a key in <state>/keys signed are deployed or restored.
     watchdog_s: a service that shows no progress for so long is killed and started again.
     max_run_s: a graph that runs longer, in the service's own process, counts as hung.
     """
@@ -197,6 +207,8 @@ class Settings(BaseSettings):
     socket_group: str | None = None
     socket_mode: Annotated[int, BeforeValidator(_parse_mode), Field(ge=0, le=0o777)] = 0o660
     limits: AppLimits = AppLimits()
+    policy: Annotated[PolicySettings, AfterValidator(checked_outside)] = PolicySettings()
+    require_signature: bool = False
     scheduler: SchedulerSettings = SchedulerSettings()
     isolation: Isolation = Isolation.FOREIGN
     max_body_bytes: SizeBytes = 32 * MIB
@@ -248,6 +260,11 @@ class Settings(BaseSettings):
     @property
     def inbox(self) -> Path:
         return self.state / "inbox"
+
+    @property
+    def keys(self) -> Path:
+        """Public keys that are trusted; nothing that answers a request writes here."""
+        return self.state / "keys"
 
     @property
     def apps(self) -> Path:
@@ -344,7 +361,11 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: missing, wanted a value"
     wanted = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "")
     # A message is printed and logged.
-    got = "another value" if "token" in str(path[-1]) else repr(finding["input"])
+    # Variables may be secrets, and tables of the policy hold variables.
+    is_secret = "token" in str(path[-1]) or (
+        path[0] == "policy" and ("env" in path or isinstance(finding["input"], dict))
+    )
+    got = "another value" if is_secret else repr(finding["input"])
     shown = got if len(got) <= _MAX_SHOWN else got[: _MAX_SHOWN - 3] + "..."
     return f"{key}: got {shown}, wanted {wanted}"
 

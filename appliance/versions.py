@@ -2,6 +2,7 @@
 
     apps/<name>/<version>/app.wasm, app.toml     one folder a version, named by its content
     apps/<name>/<version>/files/                 what its app.toml names
+    apps/<name>/<version>/app.sig                who signed it, if anybody did
     apps/<name>/current                          the version that answers
     apps/<name>/disabled                         there: the operator switched the app off
 
@@ -19,7 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.bundles import MAX_FILE_BYTES, MAX_WASM_BYTES, Bundle
+from appliance.bundles import (
+    MAX_FILE_BYTES,
+    MAX_SIGNATURE_BYTES,
+    MAX_WASM_BYTES,
+    SIGNATURE_FILE,
+    Bundle,
+)
 from appliance.errors import ApplianceError, BadGuest, NotFound, Unavailable
 from appliance.files import (
     TEMPORARY_PREFIX,
@@ -133,6 +140,7 @@ class AppShelf:
         make_dirs(home)
         target = home / bundle.version
         if self._holds(name, bundle):
+            self.sign(name, bundle)
             return
         remove_tree(target)
         unfinished = temporary_beside(target)
@@ -140,6 +148,8 @@ class AppShelf:
             _write(unfinished / GUEST_FILE, bundle.wasm)
             if bundle.manifest is not None:
                 _write(unfinished / APP_MANIFEST, bundle.manifest)
+            if bundle.signature is not None:
+                _write(unfinished / SIGNATURE_FILE, bundle.signature)
             for file, content in bundle.files.items():
                 _write(unfinished / FILES_FOLDER / file, content)
             publish(unfinished, target)
@@ -147,10 +157,21 @@ class AppShelf:
             remove_tree(unfinished)
             raise
 
+    def sign(self, name: str, bundle: Bundle) -> None:
+        """Keep the signature of a version on disk; without one there stays what is there.
+
+        Raises: Unavailable; NotFound if the version is not on disk.
+        """
+        if bundle.signature is None:
+            return
+        if self.read(name, bundle.version).signature != bundle.signature:
+            write_atomic(self._folder / name / bundle.version / SIGNATURE_FILE, bundle.signature)
+
     def _holds(self, name: str, bundle: Bundle) -> bool:
-        """Tell whether a version is on disk, whole."""
+        """Tell whether a version is on disk, whole; its signature may be another."""
         try:
-            return self.read(name, bundle.version) == bundle
+            held = self.read(name, bundle.version)
+            return (held.wasm, held.manifest) == (bundle.wasm, bundle.manifest)
         except ApplianceError:
             return False
 
@@ -210,12 +231,17 @@ def _write(path: Path, content: bytes) -> None:
 
 def _read(folder: Path) -> Bundle:
     wasm = read_bounded(folder / GUEST_FILE, max_bytes=MAX_WASM_BYTES)
-    try:
-        manifest = read_bounded(folder / APP_MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
-    except NotFound:
-        return Bundle(wasm)
+    manifest = _read_optional(folder / APP_MANIFEST, MAX_MANIFEST_BYTES)
+    signature = _read_optional(folder / SIGNATURE_FILE, MAX_SIGNATURE_BYTES)
     files = {
         name: read_bounded(folder / FILES_FOLDER / name, max_bytes=MAX_FILE_BYTES)
         for name in files_named(manifest)
     }
-    return Bundle(wasm, manifest, files)
+    return Bundle(wasm, manifest, signature, files)
+
+
+def _read_optional(path: Path, max_bytes: int) -> bytes | None:
+    try:
+        return read_bounded(path, max_bytes=max_bytes)
+    except NotFound:
+        return None

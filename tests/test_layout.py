@@ -20,11 +20,11 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "listening", "tables", "pace", "supervision", "seats"),
-    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
-     "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
+     "scratch", "listening", "tables", "pace", "supervision", "seats", "fields", "policies"),
+    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "asks",
+     "pictures", "preprocess", "metrics", "bundles", "nesting", "oip", "unpacking", "marks",
      "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics",
-     "archives", "golden", "quiet"),
+     "archives", "golden", "quiet", "trust"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
      "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras",
      "trials"),
@@ -39,7 +39,8 @@ PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
     "metrics", "nesting", "oip", "pace", "suspicion", "cameras.pace", "cameras.urls",
     "cameras.motion", "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
-    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics",
+    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics", "policies",
+    "trust.grants",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -103,6 +104,7 @@ HOLDERS = {
     },
     "grpc": {f"appliance.api.rpc.{name}" for name in ("calls", "server", "statuses", "streams")},
     "google": {"appliance.api.rpc.calls", "appliance.api.rpc.descriptors"},
+    "cryptography": {"appliance.trust.keys"},
     "onnxruntime": {"wasi_nn.backends.onnx"},
     "openvino": {"wasi_nn.backends.openvino", "wasi_nn.backends.openvino_shapes"},
     "ai_edge_litert": {"wasi_nn.backends.tflite"},

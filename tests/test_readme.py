@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.manifests import parse_app_manifest
+from appliance.settings import load_settings
+from appliance.trust.grants import grants_of
+
 ROOT = Path(__file__).parents[1]
 # Only ever reached by a failure.
 _WAIT_S = 120
@@ -111,6 +115,18 @@ def test_query_it(box: str, environment: dict[str, str]) -> None:
     assert client.startswith("missile ")
     assert "'label': 'missile'" in client.splitlines()[1]
     assert "espresso" in triton
+
+
+def test_who_may_do_what(box: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """What an app asks for is granted by the settings beside it; a signed app shows who."""
+    manifest, settings, sign = blocks_of("Who may do what")
+    (tmp_path / "settings.toml").write_text(settings.text)
+    asked = parse_app_manifest(manifest.text.encode(), default_name="archiver")
+    grants = grants_of(asked, load_settings(state=tmp_path).policy)
+
+    assert ["/photos", "/results"] == [folder.guest for folder in grants.folders]
+    assert {"SITE": "berlin"} == grants.env
+    assert "vendor (" in run(sign, environment)
 
 
 EXPECTED = (

@@ -7,6 +7,7 @@
      |- Busy                   4   the box is full right now; the same call may work later
      |- RuntimeFailure         5   the model is damaged, or the vendor's runtime failed
      |- UnsupportedOperation   6   well formed, but not on this box: a device, an encoding
+     |   `- NotPermitted       6   it could, but this guest is not granted it
      |- TooLarge               7   the answer does not fit the guest's buffer
      |- NotFound               8   no model of that name
      `- EndOfSequence        100   a stream of outputs is over (WasmEdge's extension)
@@ -101,6 +102,15 @@ class UnsupportedOperation(NNError):
     """The request is well formed but this box cannot serve it."""
 
     errno = Errno.UNSUPPORTED_OPERATION
+
+
+class NotPermitted(UnsupportedOperation):
+    """This guest is not granted it.
+
+    6 as for what the box has not: no core-module dialect that guests use today has a number for
+    it (WIT's `security` is for components; 8, which WAMR 2.1 called so, is not_found elsewhere),
+    and generated bindings take undefined ones for impossible.
+    """
 
 
 class TooLarge(NNError):

@@ -178,11 +178,13 @@ class Registry:
 
         builders: its parts, borrowed for the call.
         Raises: what `Backend.load` raises; UnsupportedOperation if no backend here loads the
-        encoding on the device, or the policy forbids the encoding.
+        encoding on the device, or the policy forbids the encoding or bytes of the guest's own.
         """
+        policy = policy or Policy()
+        policy.check_own_model()
         if encoding is Encoding.AUTODETECT:
             encoding = detect_encoding(builders)
-        (policy or Policy()).check_encoding(encoding)
+        policy.check_encoding(encoding)
         backend = self._select(encoding, options, None)
         key = (self._digests.of(builders), encoding, backend.name, options)
         entry = self._acquire(

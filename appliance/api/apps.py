@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
@@ -46,10 +46,18 @@ def list_apps(box: TheBox) -> list[shapes.App]:
 @router.put("/{name}", openapi_extra=body_of(
     "application/octet-stream", "application/zip", "application/x-tar", "application/gzip",
 ))  # fmt: skip
-async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
-    """Deploy a guest: the body is a .wasm, or a .zip, .tar or .tar.gz with one and an app.toml.
+async def deploy(
+    name: Name, request: Request, box: TheBox,
+    signature: Annotated[
+        str | None,
+        Header(alias="X-App-Signature", description="a line that `appliance sign` made"),
+    ] = None,
+) -> shapes.Deployed:  # fmt: skip
+    """Deploy a guest: the body is a .wasm, or an archive with one, an app.toml and an app.sig.
 
-    It is tried in a process of its own first, with the [sample] of its app.toml if it has one.
+    Archives are .zip, .tar or .tar.gz. The signature of a lone .wasm comes in the header
+    `X-App-Signature`. It is tried in a process of its own first, with the [sample] of its
+    app.toml if it has one.
     """
     if _NAME.fullmatch(name) is None:
         raise BadRequest(
@@ -58,7 +66,8 @@ async def deploy(name: Name, request: Request, box: TheBox) -> shapes.Deployed:
     body = await read_body(request, MAX_WASM_BYTES, "a .wasm, .zip or .tar.gz")
 
     def work() -> shapes.Deployed:
-        done = box.deployer.deploy(read_bundle(body), name, is_name_binding=True)
+        bundle = read_bundle(body).signed(None if signature is None else signature.encode())
+        done = box.deployer.deploy(bundle, name, is_name_binding=True)
         return shapes.Deployed(name=done.name, version=done.version, is_new=done.is_new)
 
     return await run_in_threadpool(work)

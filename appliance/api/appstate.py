@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from appliance.api import shapes
 from appliance.api.apps import Name, app_of
 from appliance.api.body import TheBox, read_optional_body
+from appliance.api.granted import grants_shape, signature_shape
 from appliance.api.rooms import Rooms
 from appliance.errors import ApplianceError, BadRequest, Conflict, NotFound
 from appliance.guests.breaches import Breach
@@ -57,6 +58,8 @@ def show_app(name: Name, box: TheBox) -> shapes.AppDetail:
     if manifest is not None:
         detail = detail.model_copy(update={
             "limits": _limits(manifest.limits_over(box.settings.limits)),
+            "grants": grants_shape(manifest, box.settings.policy),
+            "signature": signature_shape(box.gate.admission(name, standing.version)),
             "models": manifest.models,
             "cameras": None if manifest.cameras is None else list(manifest.cameras),
         })  # fmt: skip

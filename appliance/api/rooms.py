@@ -17,6 +17,7 @@ from appliance.routing.router import Router
 from appliance.scheduler import Scheduler
 from appliance.settings import Settings
 from appliance.store import PredictionStore
+from appliance.trust.gate import Gate
 from appliance.uploads import ModelUploads
 from appliance.viewing import Viewing
 from wasi_nn.registry import Registry
@@ -33,6 +34,7 @@ class Rooms(Protocol):
     inference: Inference
     log_ring: LogRing
     feed: Feed
+    gate: Gate
     models: ModelRepository
     pipeline: Pipeline
     plans: PlanBook

@@ -23,6 +23,7 @@ from appliance.cli import (
     demo,
     doctor,
     guest,
+    keys,
     logs,
     manage,
     models,
@@ -63,7 +64,7 @@ def _root(
 
 for _module in (
     serve, demo, box, check, manage, models, cameras, predictions, top, logs, guest, compiling,
-    doctor,
+    keys, doctor,
 ):  # fmt: skip
     _module.add_to(app)
 

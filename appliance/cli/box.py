@@ -11,7 +11,7 @@ from appliance.api import shapes
 from appliance.bundles import Bundle, read_bundle, write_bundle
 from appliance.cli.options import Json, State, connect, console, print_json, read_file
 from appliance.client import Client, Refused
-from appliance.drops import beside
+from appliance.drops import manifest_beside, signature_beside
 from appliance.golden import files_named
 from appliance.manifests import name_from, parse_app_manifest
 
@@ -35,12 +35,13 @@ def deploy(
     ] = None,
     state: State = None,
 ) -> None:
-    """Put a guest on the box; it answers when this returns."""
+    """Put a guest on the box; it answers when this returns. A signature beside it goes along."""
     bundle = bundle_of(guest, manifest)
     content = bundle.wasm
     if bundle.manifest is not None:
         name = name or parse_app_manifest(bundle.manifest, default_name=guest.name).name
-        content = write_bundle(bundle.wasm, bundle.manifest, bundle.files)
+    if bundle.manifest is not None or bundle.signature is not None:
+        content = write_bundle(bundle.wasm, bundle.manifest, bundle.signature, bundle.files)
     with connect(state) as box:
         done = box.deploy(name or name_from(guest.name), content)
     what = "deployed" if done.is_new else "was live already"
@@ -53,8 +54,9 @@ def bundle_of(guest: Path, manifest: Path | None) -> Bundle:
     manifest: another app.toml than the one in the bundle or beside it.
     Raises: BadRequest for what cannot be read; else as `read_bundle`.
     """
-    bundle = read_bundle(read_file(guest))
-    lying = beside(guest)
+    signed = signature_beside(guest)
+    bundle = read_bundle(read_file(guest)).signed(read_file(signed) if signed.is_file() else None)
+    lying = manifest_beside(guest)
     # As in the inbox: one inside a bundle beats one beside it.
     if manifest is None and bundle.manifest is None and lying.is_file():
         manifest = lying
@@ -62,7 +64,7 @@ def bundle_of(guest: Path, manifest: Path | None) -> Bundle:
         return bundle
     text = read_file(manifest)
     files = {name: read_file(manifest.parent / name) for name in files_named(text)}
-    return Bundle(bundle.wasm, text, files)
+    return Bundle(bundle.wasm, text, bundle.signature, files)
 
 
 def apps(state: State = None, as_json: Json = False) -> None:

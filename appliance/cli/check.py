@@ -64,7 +64,7 @@ def _trials(settings: Settings, folder: Path) -> Trials:
     engine = GuestEngine()
     place = Surroundings(
         (settings.models, models_folder()), tuple(b.name for b in all_backends()), folder,
-        settings.limits, settings.max_pixels, settings.allow_device_fallback,
+        settings.limits, settings.max_pixels, settings.allow_device_fallback, settings.policy,
     )  # fmt: skip
     return Trials(place, AotCache(folder / "aot", engine), engine, folder / "trials.json")
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from appliance.api import shapes
+from appliance.cli.granted import granted_lines
 from appliance.cli.options import Json, State, connect, console
 from appliance.errors import BadRequest
 
@@ -59,9 +60,9 @@ def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
         ("last error", detail.last_error),
         ("last deploy error", detail.last_deploy_error),
         ("log lines dropped", str(detail.log_dropped or "")),
-        ("models", _names(detail.models)),
         ("cameras", _names(detail.cameras)),
     ]
+    lines += granted_lines(detail)
     limits = {} if detail.limits is None else detail.limits.model_dump(exclude_none=True)
     lines += [(key, str(value)) for key, value in limits.items()]
     return [(key, value) for key, value in lines if value]

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import wasmtime
 
+from appliance.asks import FRAME_FOLDER
 from appliance.errors import FailureReason, GuestFailed
 from appliance.guests.instance import Instance, Output, too_busy
 from appliance.guests.program import Program
 from appliance.guests.runner import Answer
+from appliance.guests.setup import set_up
 from appliance.manifests import InputFormat
 from appliance.pictures import encode_png
 from appliance.preprocess import raw_rgb, to_tensor
 from appliance.records import Frame
 from wasi_nn.executor import Cancellation
 
-GUEST_FOLDER = "/frame"
 _EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png"}
 
 
@@ -56,15 +57,12 @@ class CommandRunner:
 
     def _run(self, file: Path, cancellation: Cancellation | None) -> Answer:
         manifest = self._program.manifest
-        seen = f"{GUEST_FOLDER}/{file.name}"
-        wasi = wasmtime.WasiConfig()
-        wasi.argv = [manifest.name, *(arg.replace("{frame}", seen) for arg in manifest.args)]
-        wasi.env = list(manifest.env.items())
-        wasi.stdin_file = file
-        wasi.preopen_dir(str(file.parent), GUEST_FOLDER, False)
+        seen = f"{FRAME_FOLDER}/{file.name}"
+        arguments = [arg.replace("{frame}", seen) for arg in manifest.args]
+        wasi = set_up(self._program, arguments, file)
         stdout = Lines(self._program.limits.output_bytes)
         started_s = time.perf_counter()
-        instance = Instance(self._program, wasi, Output(stdout.take))
+        instance = Instance(self._program, wasi.config, Output(stdout.take), wasi.spaces)
         stdout.on_overflow = instance.stop_soon
         try:
             call_start(instance, stdout, cancellation)

@@ -17,8 +17,11 @@ import wasmtime
 
 from appliance.errors import BadGuest
 from appliance.guests import frames, sleeping
+from appliance.guests.between import Between
 from appliance.guests.machine import STACK_BYTES as STACK_BYTES
 from appliance.guests.machine import fingerprint_of, make_engine
+from appliance.guests.refusing import NO_RULES, Rule, Rules, refuse_in
+from appliance.guests.writing import guard_in
 from wasi_nn import wamr, witx
 from wasi_nn.hostcall import wrapping
 from wasi_nn.metering import CallMeter
@@ -87,11 +90,9 @@ class GuestEngine:
         self.engine = make_engine(counts_fuel=counts_fuel)
         # Part of every cache key: code compiled for one engine does not run in the other.
         self.fingerprint = fingerprint_of(self.engine)
-        self.linker = wasmtime.Linker(self.engine)
-        self.linker.define_wasi()
-        with wrapping(meter.wrap) if meter is not None else nullcontext():
-            for offered in (witx, wamr, frames, sleeping):
-                offered.add_to_linker(self.linker)
+        self._meter = meter
+        self._linkers = {NO_RULES: self._new_linker(NO_RULES)}
+        self._between: Between | None = None
         self.ticker = Ticker(self.engine)
         self._lock = threading.Lock()
         self._is_started = False
@@ -126,13 +127,42 @@ class GuestEngine:
                     self._counting.start()
             return self._counting
 
-    def link(self, module: wasmtime.Module) -> wasmtime.InstancePre:
+    def _new_linker(self, rules: Rules) -> wasmtime.Linker:
+        linker = wasmtime.Linker(self.engine)
+        linker.define_wasi()
+        with wrapping(self._meter.wrap) if self._meter is not None else nullcontext():
+            for offered in (witx, wamr, frames, sleeping):
+                offered.add_to_linker(linker)
+        linker.allow_shadowing = True
+        refuse_in(linker, rules)
+        if Rule.SPACE in rules:
+            guard_in(linker)
+        linker.allow_shadowing = False
+        return linker
+
+    @property
+    def between(self) -> Between:
+        """What passes guarded WASI calls on to the engine's; made when first wanted."""
+        with self._lock:
+            if self._between is None:
+                self._between = Between(self.engine)
+            return self._between
+
+    def _linker(self, rules: Rules) -> wasmtime.Linker:
+        """Find the linker for some rules; there are as many as sets of rules, so they are kept."""
+        with self._lock:
+            if rules not in self._linkers:
+                self._linkers[rules] = self._new_linker(rules)
+            return self._linkers[rules]
+
+    def link(self, module: wasmtime.Module, rules: Rules = NO_RULES) -> wasmtime.InstancePre:
         """Resolve a module's imports.
 
+        rules: what the policy binds closer.
         Raises: BadGuest naming the import that is not offered, and what is.
         """
         try:
-            return self.linker.instantiate_pre(module)
+            return self._linker(rules).instantiate_pre(module)
         except wasmtime.WasmtimeError as exc:
             raise BadGuest(_import_problem(str(exc))) from exc
 

@@ -2,17 +2,21 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
 import wasmtime
 
 from appliance.errors import FailureReason, GuestFailed, Unavailable
+from appliance.guests.between import Files
 from appliance.guests.compiling import reason_of
 from appliance.guests.engine import STACK_BYTES, GuestEngine, ticks
 from appliance.guests.frames import FrameGuest, Watch
 from appliance.guests.program import ENTRIES, INITIALIZE, Program
+from appliance.guests.quotas import FolderSpace
+from appliance.guests.refusing import Rule, Served
 from appliance.settings import MIB
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.hostcall import Entry, entry
@@ -37,11 +41,15 @@ class Instance:
     """A guest's Store with everything in it. Not thread-safe: one Store, one thread at a time.
 
     wasi: arguments, environment, folders; the streams are set here.
+    spaces: descriptor -> what a folder opened for writing takes from.
     spent: where the time of the last call's computes went.
     Raises: GuestFailed if it cannot be instantiated within its limits.
     """
 
-    def __init__(self, program: Program, wasi: wasmtime.WasiConfig, output: Output) -> None:
+    def __init__(
+        self, program: Program, wasi: wasmtime.WasiConfig, output: Output,
+        spaces: Mapping[int, FolderSpace] | None = None,
+    ) -> None:  # fmt: skip
         self.program = program
         self._engine: GuestEngine = program.host.engine
         self._store = wasmtime.Store(self._engine.engine)
@@ -53,7 +61,8 @@ class Instance:
         self._store.set_limits(
             memory_size=program.limits.memory_bytes,
             table_elements=program.limits.table_elements,
-            instances=1,
+            # The guest's, and where its writes are watched what passes them on.
+            instances=1 + (Rule.SPACE in program.rules),
             memories=4,
             tables=16,
         )
@@ -63,6 +72,8 @@ class Instance:
         self._is_stopped = False
         watch = Watch(program.limits, program.journal, program.breaches, self.stop_soon)
         self.guest = FrameGuest(self._store, program.new_session(), program.manifest, watch)
+        files = Files(self._engine.between, self._store, spaces or {}) if spaces else None
+        self._served = Served(self.guest, files) if program.rules else None
         try:
             self._entry = self._run(self._instantiate)
         except BaseException:
@@ -137,7 +148,8 @@ class Instance:
         self._is_stopped = False
         self.guest.begin_call()
         try:
-            with self._engine.ticker.ticking(), self.guest.running():
+            served = nullcontext() if self._served is None else self._served.serving()
+            with self._engine.ticker.ticking(), self.guest.running(), served:
                 return enter()
         except (wasmtime.Trap, wasmtime.WasmtimeError) as exc:
             raise self._failure(exc) from exc

@@ -9,8 +9,12 @@ from appliance.guests.breaches import BreachBook
 from appliance.guests.debts import Ledger
 from appliance.guests.engine import GuestEngine
 from appliance.guests.journal import Journal
+from appliance.guests.quotas import Spaces
+from appliance.guests.refusing import Rule, Rules
 from appliance.manifests import AppManifest, Mode
+from appliance.policies import PolicySettings
 from appliance.settings import AppLimits
+from appliance.trust.grants import Grants, grants_of
 from wasi_nn.executor import Executor
 from wasi_nn.keeper import GraphKeeper
 from wasi_nn.policy import Policy, SessionLimits
@@ -28,13 +32,18 @@ _SIGNATURES = {START: "() -> ()", ON_FRAME: "(i32) -> (i32)"}
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What every guest of the box shares. debts: of those whose frames fail."""
+    """What every guest of the box shares.
+
+    debts: of those whose frames fail.   spaces: of the folders that apps write into.
+    """
 
     engine: GuestEngine
     registry: Registry
     executor: Executor
     defaults: AppLimits
     allow_fallback: bool = False
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    spaces: Spaces = field(default_factory=Spaces)
     debts: Ledger = field(default_factory=Ledger)
 
 
@@ -42,7 +51,9 @@ class Host:
 class Program:
     """One version of one app, ready to be instantiated.
 
-    limits: the manifest's over the box's defaults.   breaches: of them, since it was deployed.
+    limits: the manifest's over the box's defaults.   grants: of what it asks, what the policy
+    grants.   rules: what of WASI is bound closer than usual.
+    breaches: of the limits, since it was deployed.
     keeper: keeps its graphs between instances.
     """
 
@@ -50,6 +61,8 @@ class Program:
     manifest: AppManifest
     mode: Mode
     limits: AppLimits
+    grants: Grants
+    rules: Rules
     linked: wasmtime.InstancePre
     journal: Journal
     breaches: BreachBook
@@ -63,9 +76,10 @@ class Program:
         """Make what one instance will own."""
         manifest = self.manifest
         policy = Policy(
-            models=manifest.models,
-            encodings=manifest.nn.encodings,
-            devices=manifest.nn.devices,
+            models=self.grants.models,
+            encodings=self.grants.encodings,
+            devices=self.grants.devices,
+            own_models=self.grants.own_models,
             numbering=manifest.nn.tensor_types,
             objective=manifest.nn.objective,
             allow_fallback=self.host.allow_fallback,
@@ -82,9 +96,11 @@ def make_program(host: Host, module: wasmtime.Module, manifest: AppManifest) -> 
     """Link a module and find out how it wants to be run.
 
     Raises: BadGuest for an import that is not offered, exports that fit no mode, or a memory that
-    begins over the limit.
+    begins over the limit; Forbidden if the manifest asks for more than the policy grants.
     """
-    linked = host.engine.link(module)
+    grants = grants_of(manifest, host.policy)
+    rules = _rules_of(grants)
+    linked = host.engine.link(module, rules)
     limits = manifest.limits_over(host.defaults)
     _check_memory(module, limits)
     breaches = BreachBook()
@@ -93,11 +109,20 @@ def make_program(host: Host, module: wasmtime.Module, manifest: AppManifest) -> 
         manifest=manifest,
         mode=mode_of(module, manifest.mode),
         limits=limits,
+        grants=grants,
+        rules=rules,
         linked=linked,
         journal=Journal(manifest.name, limits.log_lines_per_s, breaches=breaches),
         breaches=breaches,
         keeper=GraphKeeper(limits.graphs),
     )
+
+
+def _rules_of(grants: Grants) -> Rules:
+    bound = {
+        Rule.CLOCK: not grants.clock, Rule.RANDOM: not grants.random, Rule.SPACE: grants.can_write
+    }  # fmt: skip
+    return frozenset(rule for rule, is_bound in bound.items() if is_bound)
 
 
 def _check_memory(module: wasmtime.Module, limits: AppLimits) -> None:

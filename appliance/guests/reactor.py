@@ -8,13 +8,12 @@ import threading
 import time
 from collections import OrderedDict
 
-import wasmtime
-
 from appliance.errors import FailureReason, GuestFailed, Unavailable
 from appliance.guests.instance import Instance, Output, too_busy
 from appliance.guests.pool import InstancePool
 from appliance.guests.program import ON_FRAME, Program
 from appliance.guests.runner import Answer
+from appliance.guests.setup import set_up
 from appliance.manifests import Instances
 from appliance.records import Frame
 from wasi_nn.executor import Cancellation
@@ -124,12 +123,9 @@ class ReactorRunner:
             raise
 
     def _make(self) -> Instance:
-        manifest = self._program.manifest
-        wasi = wasmtime.WasiConfig()
-        wasi.argv = [manifest.name, *manifest.args]
-        wasi.env = list(manifest.env.items())
+        wasi = set_up(self._program, self._program.manifest.args)
         # A reactor answers through `emit`; what it prints is for people.
-        return Instance(self._program, wasi, Output())
+        return Instance(self._program, wasi.config, Output(), wasi.spaces)
 
     def _throw_away(self, pool: InstancePool, instance: Instance) -> None:
         instance.close()

@@ -24,6 +24,7 @@ from appliance.guests.runner import Runner
 from appliance.manifests import AppManifest, Mode, parse_app_manifest
 from appliance.models import ModelRepository
 from appliance.pictures import decode
+from appliance.policies import PolicySettings
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.settings import AppLimits
 from appliance.trials.registries import NotingCatalogue, backends_named, load_modestly
@@ -63,12 +64,12 @@ def shown_deadline_s(manifest: AppManifest, defaults: AppLimits) -> float:
 def try_app(
     asked: AppErrand, blobs: Sequence[bytes], on_stage: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Try an app. blobs: its compiled code, its app.toml, the picture.
+    """Try an app. blobs: its compiled code, its app.toml, the picture, the policy.
 
     Returns: label, score, warnings, models asked for.
     Raises: BadGuest, GuestFailed, BadPicture.
     """
-    code, text, picture = blobs
+    code, text, picture, policy = blobs
     on_stage(INSTANTIATE)
     manifest = parse_app_manifest(text, default_name=asked.name)
     defaults = AppLimits.model_validate(asked.limits)
@@ -77,7 +78,8 @@ def try_app(
     engine.start()
     noting = NotingCatalogue(ModelRepository([Path(root) for root in asked.models]))
     registry = Registry(backends_named(asked.backends), noting, load_modestly)
-    host = Host(engine, registry, DirectExecutor(), defaults, asked.allow_fallback)
+    granted = PolicySettings.model_validate_json(policy)
+    host = Host(engine, registry, DirectExecutor(), defaults, asked.allow_fallback, granted)
     program = make_program(host, wasmtime.Module.deserialize(engine.engine, code), manifest)
     runner = _runner(program, Path(asked.scratch), shown_s)
     on_stage(SHOW)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.manifests import APP_MANIFEST, AppManifest, load_model_folder
 from appliance.models import ModelRepository
+from appliance.policies import PolicySettings
 from appliance.settings import GIB, AppLimits
 from appliance.trials import guest, model, wording
 from appliance.trials.book import Trial, TrialBook, key_of, print_of_folder
@@ -66,6 +67,7 @@ class Surroundings:
     limits: AppLimits
     max_pixels: int
     allow_fallback: bool = False
+    policy: PolicySettings = field(default_factory=PolicySettings)
 
 
 class Trials:
@@ -160,7 +162,7 @@ class Trials:
         return key_of(
             _EDITION, bundle.digest, self._engine_of(manifest).fingerprint,
             limits.model_dump(mode="json"), place.allow_fallback, place.max_pixels,
-            place.backends, _installed_ns(),
+            place.backends, place.policy.for_child(), _installed_ns(),
         )  # fmt: skip
 
     def _engine_of(self, manifest: AppManifest) -> GuestEngine:
@@ -197,7 +199,7 @@ class Trials:
                 backends=list(place.backends),
                 scratch=str(scratch),
             )
-            blobs = (code, bundle.manifest or b"", picture)
+            blobs = (code, bundle.manifest or b"", picture, place.policy.for_child().encode())
             errand = Errand({"app": dataclasses.asdict(asked)}, blobs, stages)
             return _done(process.ask(errand, on_stage))
 

@@ -6,6 +6,7 @@ from appliance.apps import AppTable
 from appliance.deploy import Deployer
 from appliance.marking import Guard
 from appliance.records import Frame
+from appliance.trust.gate import Gate
 from tests.appliance import watguests as guests
 from tests.appliance.workshop import Workshop, bundle
 
@@ -14,13 +15,14 @@ class Bench:
     """A deployer over a folder, as one run of the box has it."""
 
     def __init__(
-        self, workshop: Workshop, folder: Path, guard: Guard | None = None
+        self, workshop: Workshop, folder: Path, guard: Guard | None = None,
+        gate: Gate | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder / "apps"
         self.table = AppTable()
         self.deployer = Deployer(
             self.folder, workshop.host, workshop.compiler, self.table,  # type: ignore[arg-type]
-            scratch=folder, instances=2, clock=lambda: 1000.0, guard=guard,
+            scratch=folder, instances=2, clock=lambda: 1000.0, guard=guard, gate=gate,
         )  # fmt: skip
 
     def labels(self, name: str, frame: Frame) -> tuple[bytes, ...]:

@@ -134,14 +134,14 @@ def test_files_that_the_manifest_names_come_along(pack: Callable[..., bytes], ho
     members = [PICTURE, ("app.toml", SAMPLE_TOML), WASM, ("README.md", b"hello")]
     content = pack(*((home + name, body) for name, body in members))
 
-    assert Bundle(guests.STEADY, SAMPLE_TOML, dict([PICTURE])) == read_bundle(content)
+    assert Bundle(guests.STEADY, SAMPLE_TOML, files=dict([PICTURE])) == read_bundle(content)
 
 
 def test_our_own_writing_keeps_the_files() -> None:
     """What is sent as one body arrives whole."""
-    bundle = Bundle(guests.STEADY, SAMPLE_TOML, dict([PICTURE]))
+    bundle = Bundle(guests.STEADY, SAMPLE_TOML, files=dict([PICTURE]))
 
-    assert bundle == read_bundle(write_bundle(bundle.wasm, SAMPLE_TOML, bundle.files))
+    assert bundle == read_bundle(write_bundle(bundle.wasm, SAMPLE_TOML, files=bundle.files))
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,9 @@ def test_a_picture_makes_another_version() -> None:
     """By its name and by its content; without one the version is as it ever was."""
     plain = Bundle(b"a", b"m")
     versions = {
-        plain.version, Bundle(b"a", b"m", {"x": b"1"}).version,
-        Bundle(b"a", b"m", {"x": b"2"}).version, Bundle(b"a", b"m", {"y": b"1"}).version,
+        plain.version, Bundle(b"a", b"m", None, {"x": b"1"}).version,
+        Bundle(b"a", b"m", None, {"x": b"2"}).version,
+        Bundle(b"a", b"m", None, {"y": b"1"}).version,
     }  # fmt: skip
 
     assert 4 == len(versions)
@@ -219,3 +220,26 @@ def test_the_version_is_the_content() -> None:
     assert 5 == len(set(versions))
     assert versions[0] == Bundle(b"a").version
     assert {12} == {len(version) for version in versions}
+
+
+def test_a_signature_is_no_part_of_the_version() -> None:
+    """Signing an app does not make it another; it travels in the bundle."""
+    packed = write_bundle(guests.STEADY, TOML, b"line\n")
+
+    assert Bundle(guests.STEADY, TOML, b"line\n") == read_bundle(packed)
+    assert Bundle(guests.STEADY, TOML).version == read_bundle(packed).version
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        pytest.param([("app.sig", b"a"), ("x/app.sig", b"b")], BadGuest, id="two"),
+        pytest.param([("app.sig", bytes(2000))], TooBig, id="huge"),
+    ],
+)
+def test_a_bundle_has_one_small_signature(
+    members: list[tuple[str, bytes]], error: type[ApplianceError]
+) -> None:
+    """It is one line."""
+    with pytest.raises(error, match=r"app\.sig"):
+        read_bundle(zipped(WASM, *members))

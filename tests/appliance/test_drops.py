@@ -8,9 +8,9 @@ import pytest
 from appliance.drops import (
     Incomplete,
     ModelDrops,
-    beside,
     is_folder,
     is_model,
+    manifest_beside,
     read_drop,
     signature_of,
     suffix_of,
@@ -70,7 +70,7 @@ def packed(**changes: bytes) -> bytes:
 def test_a_name_says_what_may_be_in_it(name: str, suffix: str, manifest: str | None) -> None:
     """And which manifest may lie beside it."""
     assert suffix == suffix_of(Path(name))
-    assert manifest in (None, beside(Path(name)).name)
+    assert manifest in (None, manifest_beside(Path(name)).name)
 
 
 @pytest.mark.parametrize(

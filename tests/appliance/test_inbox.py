@@ -92,8 +92,8 @@ class Place:
             scratch=folder, instances=1,
         )  # fmt: skip
         self.depot = Depot(folder)
-        drops = ModelDrops(self.depot.uploads, self.depot.repository)
-        self.inbox = Inbox(self.folder, self.deployer, drops)
+        self.drops = ModelDrops(self.depot.uploads, self.depot.repository)
+        self.inbox = Inbox(self.folder, self.deployer, self.drops)
 
     def drop(self, name: str, content: bytes) -> Path:
         """Put a file there whole, as `mv` does."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host, Program, make_program
 from appliance.manifests import parse_app_manifest
 from appliance.models import ModelRepository
+from appliance.policies import PolicySettings
 from appliance.settings import AppLimits
 from wasi_nn.backends.fake import FakeBackend, model
 from wasi_nn.executor import DirectExecutor
@@ -86,6 +88,10 @@ class Workshop:
         self.registry = Registry((self.backend,), self.repository)
         self.host = Host(engine, self.registry, DirectExecutor(), AppLimits())
         self.compiler = HereCompiler(engine)
+
+    def grant(self, policy: PolicySettings) -> None:
+        """Let the programs made from now on have what a policy grants."""
+        self.host = replace(self.host, policy=policy)
 
     def program(self, wasm: bytes, manifest: str = "") -> Program:
         """Make a program of a guest and its app.toml."""

@@ -22,6 +22,7 @@ CODES = {
     "bad_guest": _Code.INVALID_ARGUMENT,
     "bad_model": _Code.INVALID_ARGUMENT,
     "not_acceptable": _Code.INVALID_ARGUMENT,
+    "forbidden": _Code.PERMISSION_DENIED,
     "not_found": _Code.NOT_FOUND,
     # Here a disabled app; what exists already is HTTP's business, where things are made.
     "conflict": _Code.FAILED_PRECONDITION,

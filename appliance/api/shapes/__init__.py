@@ -8,8 +8,11 @@ from appliance.api.shapes.apps import (
     Answer,
     App,
     AppDetail,
+    AppSignature,
     Breach,
     Deployed,
+    GrantedFolder,
+    Grants,
     Limits,
     Log,
     LogLine,
@@ -54,9 +57,11 @@ from appliance.api.shapes.models import (
 from appliance.api.shapes.predictions import Bucket, LabelCount, Page, Prediction, Summary
 
 __all__ = [
-    "Added", "Answer", "App", "AppDetail", "Breach", "Bucket", "Camera", "CameraDetail",
+    "Added", "Answer", "App", "AppDetail", "AppSignature",
+    "Breach", "Bucket", "Camera", "CameraDetail",
     "CameraSettings", "Cameras", "Counts", "Deployed", "Device", "Devices", "Error", "Feed",
-    "Figure", "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine",
+    "Figure", "GrantedFolder", "Grants",
+    "Graph", "GraphPlan", "Health", "LabelCount", "Limits", "Log", "LogLine",
     "MeasuredPlan", "Model", "ModelDetail", "ModelFile", "ModelInput", "ModelOutput", "ModelPlan",
     "ModelVersions", "Models", "NewCamera", "Page", "Plan", "Prediction", "Pushed", "Region",
     "Rollback", "Route", "Sample",

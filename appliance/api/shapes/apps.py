@@ -1,5 +1,7 @@
 """Apps, and what one says about a frame just sent."""
 
+from typing import Literal
+
 from pydantic import ConfigDict, Field
 
 from appliance.api.shapes.predictions import Prediction
@@ -59,6 +61,40 @@ class Breach(Shape):
     allowed: float
 
 
+class GrantedFolder(Shape):
+    """A folder that an app sees.
+
+    guest: where it sees it.   max_bytes: of disk space, by all files in it.
+    """
+
+    guest: str
+    name: str
+    access: Literal["read", "write"]
+    max_bytes: int
+
+
+class Grants(Shape):
+    """What an app may do: what its manifest asks for and the operator's policy grants."""
+
+    models: dict[str, str] | None = Field(
+        description="what the guest calls a model -> its name here; null: all"
+    )
+    own_models: bool = Field(description="whether it may load a model's bytes")
+    encodings: list[str] | None = Field(description="null: all")
+    devices: list[str] | None = Field(description="null: all")
+    folders: list[GrantedFolder]
+    env: list[str] = Field(description="names of the operator's variables that it gets")
+    clock: bool
+    random: bool
+
+
+class AppSignature(Shape):
+    """Who signed an app. signer: the trusted key's name; null if the key is not trusted."""
+
+    signer: str | None
+    key_id: str
+
+
 class AppDetail(App):
     """All about one app; counts are of the version that answers, since it went live."""
 
@@ -77,6 +113,10 @@ class AppDetail(App):
     )
     last_breach: Breach | None = None
     suspended_s: float = Field(0.0, description="how long its frames are still refused")
+    grants: Grants | None = Field(None, description="null if its manifest asks for too much")
+    signature: AppSignature | None = Field(
+        None, description="null: not signed, or not checked since the start"
+    )
 
 
 class Rollback(Shape):

@@ -9,6 +9,7 @@ from PIL import Image
 from appliance.bundles import Bundle
 from appliance.guests.engine import GuestEngine
 from appliance.manifests import parse_app_manifest
+from appliance.policies import PolicySettings
 from appliance.settings import AppLimits
 from appliance.trials.book import Trial
 from appliance.trials.model import ModelTrial
@@ -30,12 +31,17 @@ class Rig:
 
     def __init__(
         self, engine: GuestEngine, folder: Path, bounds: TrialBounds | None = None,
-        limits: AppLimits | None = None,
+        limits: AppLimits | None = None, policy: PolicySettings | None = None,
     ) -> None:  # fmt: skip
         self.models = folder / "models"
         self.stages: list[str] = []
         place = Surroundings(
-            (self.models,), ("fake",), folder, limits or AppLimits(), max_pixels=1_000_000
+            (self.models,),
+            ("fake",),
+            folder,
+            limits or AppLimits(),
+            max_pixels=1_000_000,
+            policy=policy or PolicySettings(),
         )
         self.trials = Trials(
             place, HereCompiler(engine), engine, folder / "trials.json", bounds,  # type: ignore[arg-type]
@@ -53,7 +59,7 @@ class Rig:
             if stage == "show":
                 on_show()
 
-        bundle = Bundle(wasm, toml.encode(), files or {})
+        bundle = Bundle(wasm, toml.encode(), files=files or {})
         manifest = parse_app_manifest(toml.encode(), default_name="cat")
         return self.trials.app(bundle, manifest, on_stage)
 

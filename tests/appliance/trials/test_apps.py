@@ -17,6 +17,7 @@ from appliance.errors import (
     Unavailable,
 )
 from appliance.guests.engine import GuestEngine
+from appliance.policies import PolicySettings
 from appliance.settings import AppLimits
 from appliance.trials.trials import TrialBounds
 from tests.appliance import watguests as guests
@@ -56,6 +57,17 @@ def test_limits_are_part_of_what_was_tried(rig: Rig, engine: GuestEngine, tmp_pa
     other.app(guests.STEADY)
 
     assert TRIED == other.stages
+
+
+def test_the_policy_holds_over_there(rig: Rig, engine: GuestEngine, tmp_path: Path) -> None:
+    """And another one is a reason to try again."""
+    rig.put_model()
+    free = rig.app(guests.computing("tiny", "seen"))
+    bound = Rig(engine, tmp_path, policy=PolicySettings(models=frozenset()))
+    trial = bound.app(guests.computing("tiny", "seen"))
+
+    assert ("seen", TRIED) == (free.label, bound.stages)
+    assert "model tiny: not among this app's models" in trial.warnings[0]
 
 
 def test_a_model_that_changes_is_a_reason_to_try_again(rig: Rig) -> None:
