@@ -21,7 +21,7 @@ from pathlib import Path
 import wasmtime
 
 from appliance.errors import BadGuest, Unavailable
-from appliance.files import make_dirs, sweep_temporaries, temporary_beside, writing
+from appliance.files import make_dirs, remove_tree, sweep_temporaries, temporary_beside, writing
 from appliance.guests.compiling import (
     CompileLimits,
     check_magic,
@@ -123,6 +123,8 @@ class AotCache:
             try:
                 with open(unfinished, "xb", opener=_for_the_box) as file:
                     file.writelines(sealed(compiled, self._engine.fingerprint))
+                if entry.is_dir() and not entry.is_symlink():
+                    remove_tree(entry)
                 unfinished.replace(entry)
             finally:
                 unfinished.unlink(missing_ok=True)

@@ -98,6 +98,16 @@ def lie(path: Path) -> None:
     reseal(path, b"\x7fELF of another engine", fingerprint)
 
 
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    (path / "in it").mkdir(parents=True)
+
+
+def replace_by_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def replace_by_link(path: Path) -> None:
     shutil.copyfile(path, path.with_name("elsewhere"))
     path.unlink()
@@ -115,6 +125,8 @@ def replace_by_link(path: Path) -> None:
         pytest.param(make_foreign, id="another engine's"),
         pytest.param(lie, id="refused by wasmtime"),
         pytest.param(replace_by_link, id="a link"),
+        pytest.param(replace_by_folder, id="a folder"),
+        pytest.param(replace_by_fifo, id="a FIFO"),
     ],
 )
 def test_an_entry_that_is_not_ours_is_made_again(
