@@ -253,9 +253,10 @@ def test_standard_output_is_no_way_around(shelves: Shelves, frame: Frame) -> Non
 
 def test_a_guest_may_write_before_it_begins(shelves: Shelves, frame: Frame) -> None:
     """From its start section, bounded as ever."""
-    early = f"(drop (call $create (i32.const 4) {A_BIN})) (drop (call $put (i32.load (i32.const"
-    body = f"{early} 12)) (i32.const 9000))) (drop (call $put (i32.const 4) (i32.const 1000000)))"
-    shelves.run(f")) (func $early {body} ) (start $early", frame)
+    early = f"""(drop (call $create (i32.const 4) {A_BIN}))
+      (drop (call $put (i32.load (i32.const 12)) (i32.const 9000)))
+      (drop (call $put (i32.load (i32.const 12)) (i32.const 1000000)))"""
+    shelves.run(f") (func $early {early}) (start $early", frame)
 
     assert 9000 == (shelves.results / "a.bin").stat().st_size
 
