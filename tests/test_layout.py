@@ -20,13 +20,13 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "listening", "tables", "pace", "supervision", "seats"),
+     "scratch", "listening", "tables", "pace", "supervision", "seats", "deploysettings"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "pictures",
      "preprocess", "metrics", "bundles", "nesting", "oip", "fields", "unpacking", "marks",
      "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics"),
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
      "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras"),
-    ("apps", "pipeline", "deploy", "standings", "inbox", "inference", "routing", "viewing"),
+    ("apps", "pipeline", "deploy", "deploying", "standings", "inbox", "inference", "routing", "viewing"),
     ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
@@ -36,7 +36,8 @@ PURE = (
     "batching", "crowds", "requests", "lanestats", "stacking", "preprocess", "records", "errors",
     "metrics", "nesting", "oip", "pace", "suspicion", "cameras.pace", "cameras.urls",
     "cameras.motion", "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
-    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics",
+    "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics", "deploying.stages",
+    "deploying.probation", "deploying.fallback", "deploying.lines",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -46,6 +47,7 @@ THREADS = {
     "appliance.api.rpc.server", "appliance.api.rpc.streams", "appliance.api.server",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
     "appliance.routing.pairs", "appliance.routing.router", "appliance.cli.demo",
+    "appliance.deploying.chores",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {
