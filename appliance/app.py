@@ -18,6 +18,7 @@ from typing import Self
 from appliance.apps import AppTable
 from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
+from appliance.deploying.chores import Chores
 from appliance.feed import Feed
 from appliance.files import make_dirs
 from appliance.guests.aot import AotCache
@@ -96,18 +97,8 @@ class Box:
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self.viewing = Viewing(self.cameras, self.router)
         self._scratch = Scratch(settings.state)
-        self.deployer = Deployer(
-            settings.apps,
-            Host(
-                self.engine, self.registry, self.scheduler, settings.limits,
-                settings.allow_device_fallback,
-            ),
-            AotCache(settings.cache_aot, self.engine),
-            self.apps,
-            scratch=self._scratch.folder,
-            instances=threads,
-            guard=self.guard,
-        )  # fmt: skip
+        self._chores = Chores()
+        self.deployer = self._deployer(threads)
         self.inference = Inference(
             InferenceParts(
                 self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
@@ -122,6 +113,23 @@ class Box:
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
+
+    def _deployer(self, threads: int) -> Deployer:
+        """Make what changes apps; the rooms that guests need are there."""
+        return Deployer(
+            self.settings.apps,
+            Host(
+                self.engine, self.registry, self.scheduler, self.settings.limits,
+                self.settings.allow_device_fallback,
+            ),
+            AotCache(self.settings.cache_aot, self.engine),
+            self.apps,
+            scratch=self._scratch.folder,
+            instances=threads,
+            guard=self.guard,
+            settings=self.settings.deploy,
+            later=self._chores.put,
+        )  # fmt: skip
 
     def _loader(self) -> Loader:
         """Choose who loads models: as planned, and not in this process where they may crash it."""
@@ -160,6 +168,9 @@ class Box:
             starting.callback(self.inference.close)
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
+            # Before the scheduler: a version that is rolled back to may load its graphs.
+            self._chores.start()
+            starting.callback(self._chores.stop)
             self.deployer.restore()
             self._keeper.start()
             starting.callback(self._keeper.join)

@@ -22,6 +22,7 @@ from watchfiles import watch
 
 from appliance.bundles import MAX_WASM_BYTES, Bundle, read_bundle
 from appliance.deploy import Deployer
+from appliance.deploying.stages import Asker
 from appliance.errors import ApplianceError, BadGuest, NotFound
 from appliance.files import make_dirs, read_bounded, sweep_temporaries, write_atomic
 from appliance.manifests import MAX_MANIFEST_BYTES, name_from
@@ -128,7 +129,7 @@ class Inbox:
         """Deploy one file and write beside it what became of it."""
         taken = signature_of(path)
         try:
-            deployed = self._deployer.deploy(read_drop(path), name_from(path.name))
+            deployed = self._deployer.deploy(read_drop(path), name_from(path.name), by=Asker.INBOX)
         except ApplianceError as exc:
             self._report(path, {"state": "failed", "reason": str(exc)})
             return

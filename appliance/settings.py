@@ -27,6 +27,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from appliance.deploysettings import DeploySettings
 from appliance.errors import BadSettings
 from appliance.listening import HttpLimits, Tcp
 from appliance.tables import GIB as GIB
@@ -197,6 +198,7 @@ class Settings(BaseSettings):
     socket_mode: Annotated[int, BeforeValidator(_parse_mode), Field(ge=0, le=0o777)] = 0o660
     limits: AppLimits = AppLimits()
     scheduler: SchedulerSettings = SchedulerSettings()
+    deploy: DeploySettings = DeploySettings()
     isolation: Isolation = Isolation.FOREIGN
     max_body_bytes: SizeBytes = 32 * MIB
     max_model_bytes: SizeBytes = 1 * GIB

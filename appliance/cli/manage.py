@@ -5,10 +5,10 @@ import time
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from appliance.api import shapes
-from appliance.cli.options import Json, State, connect, console
+from appliance.cli.options import Json, State, connect, console, printable
 from appliance.errors import BadRequest
 
 Name = Annotated[str, typer.Argument(help="The app's name.")]
@@ -24,11 +24,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show(name: Name, state: State = None, as_json: Json = False) -> None:
-    """Say all about one app: versions, limits, and what became of its frames."""
+    """Say all about one app: versions, deploys, limits, and what became of its frames."""
     with connect(state) as box:
         detail = box.app(name)
     if as_json:
-        console.print_json(detail.model_dump_json())
+        console.print_json(detail.model_dump_json(by_alias=True))
         return
     table = Table(show_header=False, box=None)
     for key, value in _lines_of(detail):
@@ -43,6 +43,27 @@ def show(name: Name, state: State = None, as_json: Json = False) -> None:
         )  # fmt: skip
     if detail.versions:
         console.print(versions)
+    if detail.deploys:
+        console.print(_deploys(detail.deploys))
+
+
+def _deploys(deploys: list[shapes.Deploy]) -> Table:
+    """Show what was done to an app, the newest first."""
+    columns = [Column(name, no_wrap=True) for name in ("since", "version", "from")]
+    table = Table(*columns, "what", "stage", "first frames", "reason", title="deploys")
+    for deploy in deploys:
+        table.add_row(
+            _when(deploy.started_at), deploy.version, deploy.from_, f"{deploy.kind}, {deploy.by}",
+            deploy.stage, _frames_of(deploy.probation), printable(deploy.reason),
+        )  # fmt: skip
+    return table
+
+
+def _frames_of(probation: shapes.Probation | None) -> str:
+    if probation is None:
+        return ""
+    seen = probation.answered + probation.failed
+    return probation.verdict or f"{seen} of {probation.frames}, {probation.failed} failed"
 
 
 def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
@@ -50,6 +71,7 @@ def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
     lines = [
         ("app", detail.name),
         ("state", detail.state + (f": {detail.reason}" if detail.reason else "")),
+        ("on the way", _on_the_way(detail.deploying)),
         ("mode", detail.mode or ""),
         ("live since", "" if detail.live_since is None else _when(detail.live_since)),
         ("frames", f"{detail.frames}, {detail.frames_last_minute} in the last minute"),
@@ -65,6 +87,10 @@ def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
     limits = {} if detail.limits is None else detail.limits.model_dump(exclude_none=True)
     lines += [(key, str(value)) for key, value in limits.items()]
     return [(key, value) for key, value in lines if value]
+
+
+def _on_the_way(deploying: shapes.Deploying | None) -> str:
+    return "" if deploying is None else f"{deploying.version} {deploying.stage}"
 
 
 def _names(names: list[str] | dict[str, str] | None) -> str:

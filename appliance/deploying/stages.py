@@ -14,6 +14,8 @@ from appliance.deploying.probation import NO_PROBATION, Probation
 
 # Of a sentence that is kept; a compiler's can be long.
 MAX_REASON_LENGTH = 500
+# The User-Agent of our command line, by which the box knows who asked.
+CLI_AGENT = "appliance-cli"
 
 
 class Stage(StrEnum):
