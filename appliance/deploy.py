@@ -175,6 +175,7 @@ class Deployer:
         with self._turns.of(name):
             before = self._front.version(name) or ""
             if isinstance(manifest, AppManifest) and before == bundle.version:
+                self._front.admit(bundle, manifest)
                 return Deployed(name, before, is_new=False)
             wish = Wish(
                 name, bundle.version, Kind.DEPLOY, by, before,
