@@ -2,10 +2,11 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from appliance.api import shapes
 from appliance.cli.options import Json, State, connect, console, printable
@@ -43,27 +44,31 @@ def show(name: Name, state: State = None, as_json: Json = False) -> None:
         )  # fmt: skip
     if detail.versions:
         console.print(versions)
-    if detail.deploys:
-        console.print(_deploys(detail.deploys))
+    for line in _deploys(detail.deploys):
+        # Whole: a version is there to be copied.
+        console.print(line, soft_wrap=True, markup=False)
 
 
-def _deploys(deploys: list[shapes.Deploy]) -> Table:
+def _deploys(deploys: list[shapes.Deploy]) -> Iterator[str]:
     """Show what was done to an app, the newest first."""
-    columns = [Column(name, no_wrap=True) for name in ("since", "version", "from")]
-    table = Table(*columns, "what", "stage", "first frames", "reason", title="deploys")
+    if deploys:
+        yield "deploys"
     for deploy in deploys:
-        table.add_row(
-            _when(deploy.started_at), deploy.version, deploy.from_, f"{deploy.kind}, {deploy.by}",
-            deploy.stage, _frames_of(deploy.probation), printable(deploy.reason),
-        )  # fmt: skip
-    return table
+        before = f" after {deploy.from_}" if deploy.from_ else ""
+        yield (
+            f"  {_when(deploy.started_at)}  {deploy.version}  {deploy.stage}{before}, "
+            f"{deploy.kind} by {deploy.by}{_frames_of(deploy.probation)}"
+        )
+        if deploy.reason:
+            yield f"    {printable(deploy.reason)}"
 
 
 def _frames_of(probation: shapes.Probation | None) -> str:
     if probation is None:
         return ""
     seen = probation.answered + probation.failed
-    return probation.verdict or f"{seen} of {probation.frames}, {probation.failed} failed"
+    verdict = f", {probation.verdict}" if probation.verdict else ""
+    return f"; probation: {seen} of {probation.frames} frames, {probation.failed} failed{verdict}"
 
 
 def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
