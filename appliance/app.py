@@ -19,6 +19,7 @@ from typing import Self
 from appliance.apps import AppTable
 from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
+from appliance.deploying.chores import Chores
 from appliance.drops import ModelDrops
 from appliance.feed import Feed
 from appliance.files import make_dirs
@@ -85,8 +86,8 @@ class Box:
         self.registry = Registry(backends, self.models, loader)
         self.engine = GuestEngine()
         self._scratch = Scratch(settings.state)
-        aot = self._aot = self._compiled_guests()
-        self.trials = self._make_trials(aot, tuple(b.name for b in backends))
+        self._aot = self._compiled_guests()
+        self.trials = self._make_trials(tuple(b.name for b in backends))
         self.uploads = self._make_uploads(backends, loader)
         self.feed = Feed(max_subscribers=settings.max_streams)
         self.readiness.on_stopping(self.feed.close)
@@ -100,18 +101,8 @@ class Box:
         self.router = Router(self.cameras, self.apps, self.pipeline)
         self.viewing = Viewing(self.cameras, self.router)
         self.gate = Gate.of(settings)
-        self.deployer = Deployer(
-            settings.apps,
-            Host(
-                self.engine, self.registry, self.scheduler, settings.limits,
-                settings.allow_device_fallback, settings.policy,
-            ),
-            aot,
-            self.apps,
-            scratch=self._scratch.folder,
-            instances=threads,
-            guard=self.guard, gate=self.gate, trial=self.trials.app,
-        )  # fmt: skip
+        self._chores = Chores()
+        self.deployer = self._deployer(threads)
         self.inference = Inference(
             InferenceParts(
                 self.models, self.registry, self.scheduler, self.plans, self.apps, self.pipeline,
@@ -127,18 +118,38 @@ class Box:
         self._keeper = threading.Thread(target=self._retain, name="retention", daemon=True)
         self._started = contextlib.ExitStack()
 
-    def _make_trials(self, cache: AotCache, backends: tuple[str, ...]) -> Trials:
+    def _make_trials(self, backends: tuple[str, ...]) -> Trials:
         """Let what is new be tried with what the box has."""
         settings = self.settings
         place = Surroundings(
             (settings.models, models_folder()), backends, self._scratch.folder, settings.limits,
             settings.max_pixels, settings.allow_device_fallback, settings.policy,
         )  # fmt: skip
-        return Trials(place, cache, self.engine, settings.cache_trials)
+        return Trials(place, self._aot, self.engine, settings.cache_trials)
 
     def _make_uploads(self, backends: Sequence[Backend], loader: Loader) -> ModelUploads:
         limits = UploadLimits(self.settings.max_model_bytes)
         return ModelUploads(self.models, backends, loader, self.trials.model, limits)
+
+    def _deployer(self, threads: int) -> Deployer:
+        """Make what changes apps; the rooms that guests need are there."""
+        settings = self.settings
+        return Deployer(
+            settings.apps,
+            Host(
+                self.engine, self.registry, self.scheduler, settings.limits,
+                settings.allow_device_fallback, settings.policy,
+            ),
+            self._aot,
+            self.apps,
+            scratch=self._scratch.folder,
+            instances=threads,
+            guard=self.guard,
+            gate=self.gate,
+            trial=self.trials.app,
+            settings=settings.deploy,
+            later=self._chores.put,
+        )  # fmt: skip
 
     def _loader(self) -> Loader:
         """Choose who loads models: as planned, and not in this process where they may crash it."""
@@ -182,6 +193,9 @@ class Box:
             # Before the apps: a guest that waits in the queue is told at once.
             starting.callback(self.scheduler.close)
             self._aot.sweep()
+            # Before the scheduler: a version that is rolled back to may load its graphs.
+            self._chores.start()
+            starting.callback(self._chores.stop)
             self.deployer.restore()
             self._keeper.start()
             starting.callback(self._keeper.join)

@@ -43,13 +43,16 @@ class AppStatistics:
 class LiveApp:
     """One version that answers.
 
-    went_live_at: Unix seconds.
+    went_live_at: Unix seconds.   on_frame: told of each frame, with why it was not answered.
+    on_closed: told when its last frame was finished and it is closed. Neither may wait or raise.
     """
 
     program: Program
     version: str
     runner: WatchedRunner
     went_live_at: float
+    on_frame: Callable[[ApplianceError | None], None] | None = None
+    on_closed: Callable[[], None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _users: int = 0
     _is_retired: bool = False
@@ -72,6 +75,8 @@ class LiveApp:
             self._pace.note(time.monotonic())
             self._predictions += predictions
             self._guest_s += guest_s
+        if self.on_frame is not None:
+            self.on_frame(None)
 
     def count_failure(self, error: ApplianceError) -> None:
         """Count a frame that was not."""
@@ -83,6 +88,8 @@ class LiveApp:
             # What is refused meanwhile must not hide why.
             if not isinstance(error, Suspended):
                 self._last_error, self._last_error_at = str(error), time.time()
+        if self.on_frame is not None:
+            self.on_frame(error)
 
     def statistics(self) -> AppStatistics:
         """Take a snapshot."""
@@ -118,6 +125,8 @@ class LiveApp:
     def _close(self) -> None:
         self.runner.close()
         self.program.keeper.close()
+        if self.on_closed is not None:
+            self.on_closed()
 
 
 class AppTable:

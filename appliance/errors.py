@@ -128,15 +128,16 @@ class FailureReason(StrEnum):
 class GuestFailed(ApplianceError):
     """The guest ran and failed. 502: to the client we are a gateway to somebody else's code.
 
-    reason: which limit or event ended the call.
+    reason: which limit or event ended the call.   is_overload: what it waited for was the box.
     """
 
     status = 502
     code = "guest_failed"
 
-    def __init__(self, message: str, *, reason: FailureReason) -> None:
+    def __init__(self, message: str, *, reason: FailureReason, is_overload: bool = False) -> None:
         super().__init__(message)
         self.reason = FailureReason(reason)
+        self.is_overload = is_overload
 
 
 class ModelFailed(ApplianceError):

@@ -25,6 +25,7 @@ from watchfiles import watch
 
 from appliance.bundles import MAX_SIGNATURE_BYTES
 from appliance.deploy import Deployer
+from appliance.deploying.stages import Asker
 from appliance.drops import (
     Incomplete,
     Look,
@@ -220,7 +221,7 @@ class Inbox:
     def _take(self, path: Path) -> dict[str, object]:
         if is_model(path, self._models.max_bytes):
             return _ready(self._models.take(path))
-        deployed = self._deployer.deploy(read_drop(path), name_from(path.name))
+        deployed = self._deployer.deploy(read_drop(path), name_from(path.name), by=Asker.INBOX)
         return {"state": "live", "app": deployed.name, "version": deployed.version}
 
     def _wait_for(self, path: Path, lack: str) -> None:
@@ -259,7 +260,7 @@ class Inbox:
             is_off = self._deployer.standing(name).state is AppState.DISABLED
             if self._gate is None or is_off or self._gate.signer_of(bundle, name) is None:
                 return
-            deployed = self._deployer.deploy(bundle, name)
+            deployed = self._deployer.deploy(bundle, name, by=Asker.INBOX)
         except ApplianceError as exc:
             log.info("signature waits for its guest file=%s reason=%s", path.name, exc)
             return

@@ -36,11 +36,19 @@ class Guard:
         self.quarantine = quarantine
         # One for each kind: a guest waits for its graph while it has the other.
         self._turns = {kind: threading.Lock() for kind in Kind}
+        self.fate = ""
+        self._accused: frozenset[Subject] = frozenset()
 
     def open(self, run_dir: Path, fate: str) -> None:
         """Find out who was in flight when the service before us ended, and begin anew."""
+        self.fate = fate
         self.quarantine.open()
-        self.quarantine.judge(self.marks.open(run_dir / "inflight"), fate, time.monotonic())
+        left = self.marks.open(run_dir / "inflight")
+        self._accused = self.quarantine.judge(left, fate, time.monotonic())
+
+    def has_ended_the_service(self, name: str, version: str) -> bool:
+        """Tell whether an app's version is suspected of the last death of the service."""
+        return Subject(Kind.APP, name, version) in self._accused
 
     def turn_of(self, subject: Subject) -> _Turn:
         """Give what to hold while a subject runs."""

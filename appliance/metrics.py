@@ -8,6 +8,7 @@
     nv_inference_pending_request_count{device}           queued now
     edge_graph_loads_total{outcome}                      loaded, cached, failed
     edge_app_frames_total{app,outcome}                   answered, or why not
+    edge_deploys_total{kind,outcome}                     deploy, rollback, ...; live, failed
     edge_camera_..., edge_frame_to_prediction_seconds    see `camerametrics`
 
 Read from snapshots when asked; nothing is counted twice and nothing runs in between. Labels are
@@ -15,7 +16,7 @@ names that the operator gave, so their number is bounded.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -38,7 +39,11 @@ class AppCounts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that is shown. graphs: by name and version of the model, loaded graphs summed up."""
+    """All that is shown.
+
+    graphs: by name and version of the model, loaded graphs summed up.   deploys: by kind and
+    outcome.
+    """
 
     graphs: Mapping[tuple[str, str], tuple[GraphStatistics, ...]]
     lanes: tuple[LaneStatistics, ...]
@@ -46,6 +51,7 @@ class Snapshot:
     apps: tuple[AppCounts, ...]
     cameras: tuple[CameraCounts, ...] = ()
     viewers: int = 0
+    deploys: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -83,6 +89,12 @@ class _Shown:
             for outcome, count in app.outcomes.items():
                 frames.add_metric((app.name, outcome), count)
         yield frames
+        deploys = CounterMetricFamily(
+            "edge_deploys", "changes of what answers for an app", labels=("kind", "outcome")
+        )
+        for labels, count in sorted(self._snapshot.deploys.items()):
+            deploys.add_metric(labels, count)
+        yield deploys
         yield from families(self._snapshot.cameras, self._snapshot.viewers)
 
     def _models(self) -> Iterable[Metric]:

@@ -79,8 +79,11 @@ class Quarantine:
         except (ApplianceError, ValueError, KeyError, TypeError) as exc:
             log.warning("quarantine.json ignored reason=%s", exc)
 
-    def judge(self, marks: tuple[Mark, ...], fate: str, now_s: float) -> None:
-        """Give strikes for a death of the service. now_s: monotonic seconds."""
+    def judge(self, marks: tuple[Mark, ...], fate: str, now_s: float) -> frozenset[Subject]:
+        """Give strikes for a death of the service. now_s: monotonic seconds.
+
+        Returns: who got one.
+        """
         suspected = suspects(marks, fate, now_s)
         now = self._clock()
         if fate:
@@ -100,6 +103,7 @@ class Quarantine:
                 del self._sentences[next(iter(self._sentences))]
             if suspected:
                 self._save()
+        return suspected
 
     def sentence(self, subject: Subject) -> Sentence | None:
         """Find a quarantine."""

@@ -34,6 +34,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from appliance.deploysettings import DeploySettings
 from appliance.errors import BadSettings
 from appliance.listening import HttpLimits, Tcp
 from appliance.policies import PolicySettings, checked_outside
@@ -210,6 +211,7 @@ class Settings(BaseSettings):
     policy: Annotated[PolicySettings, AfterValidator(checked_outside)] = PolicySettings()
     require_signature: bool = False
     scheduler: SchedulerSettings = SchedulerSettings()
+    deploy: DeploySettings = DeploySettings()
     isolation: Isolation = Isolation.FOREIGN
     max_body_bytes: SizeBytes = 32 * MIB
     max_model_bytes: SizeBytes = 1 * GIB

@@ -10,9 +10,10 @@ A version's folder bears the time when it was last put in front (its modificatio
 what "the version before" goes by. These times only grow within an app, though the clock of a box
 without a battery may not.
 
-Whoever changes an app holds the deployer's lock; reading needs none.
+Whoever changes an app has its turn at the deployer (`deploying.turns`); reading needs none.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -77,6 +78,7 @@ class AppShelf:
         sweep_temporaries(self._folder)
         for name in self.names():
             sweep_temporaries(self._folder / name)
+            self._remove_empty(name)
 
     def names(self) -> tuple[str, ...]:
         """List the apps that have a folder, sorted."""
@@ -155,6 +157,7 @@ class AppShelf:
             publish(unfinished, target)
         except BaseException:
             remove_tree(unfinished)
+            self._remove_empty(name)
             raise
 
     def sign(self, name: str, bundle: Bundle) -> None:
@@ -167,11 +170,32 @@ class AppShelf:
         if self.read(name, bundle.version).signature != bundle.signature:
             write_atomic(self._folder / name / bundle.version / SIGNATURE_FILE, bundle.signature)
 
+    def has(self, name: str, version: str) -> bool:
+        """Tell whether there is a folder of a version, whatever is in it."""
+        return any(path.name == version for path, _, _ in self._folders(name))
+
+    def discard(self, name: str, version: str) -> None:
+        """Remove a version that never was in front; the current one stays.
+
+        A failure costs disk space and nothing else: it is logged.
+        """
+        try:
+            if self.current(name) != version and self.has(name, version):
+                remove_tree(self._folder / name / version)
+            self._remove_empty(name)
+        except ApplianceError as exc:
+            log.warning("version not removed app=%s version=%s reason=%s", name, version, exc)
+
+    def _remove_empty(self, name: str) -> None:
+        """Leave no folder behind of an app whose first version never came to be."""
+        with contextlib.suppress(OSError):  # there is something in it, or it is gone
+            (self._folder / name).rmdir()
+
     def _holds(self, name: str, bundle: Bundle) -> bool:
         """Tell whether a version is on disk, whole; its signature may be another."""
         try:
             held = self.read(name, bundle.version)
-            return (held.wasm, held.manifest) == (bundle.wasm, bundle.manifest)
+            return held.digest == bundle.digest
         except ApplianceError:
             return False
 
@@ -188,14 +212,14 @@ class AppShelf:
             raise Unavailable(f"version {version}: {exc.strerror}; deploy the app again") from exc
         replace_pointer(home / CURRENT, version)
 
-    def trim(self, name: str, *, kept: int) -> None:
-        """Keep the versions that were in front last, the current one always.
+    def trim(self, name: str, *, kept: int, before: str = "") -> None:
+        """Keep the versions that were in front last, the current one and the one before always.
 
         A failure costs disk space and nothing else: it is logged.
         """
         try:
             for old in self.versions(name)[kept:]:
-                if not old.is_current:
+                if not old.is_current and old.version != before:
                     remove_tree(self._folder / name / old.version)
         except ApplianceError as exc:
             log.warning("old versions not removed app=%s reason=%s", name, exc)

@@ -20,7 +20,8 @@ MAX_FUNCTION_LINES = 60
 # The levels of the design, section 3. A module imports its own level and those below.
 LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
-     "scratch", "listening", "tables", "pace", "supervision", "seats", "fields", "policies"),
+     "scratch", "listening", "tables", "pace", "supervision", "seats", "fields", "policies",
+     "deploysettings"),
     ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "asks",
      "pictures", "preprocess", "metrics", "bundles", "nesting", "oip", "unpacking", "marks",
      "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics",
@@ -28,8 +29,8 @@ LEVELS = (
     ("scheduler", "lanes", "planning", "plans", "isolation", "models", "guests",
      "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras",
      "trials"),
-    ("apps", "pipeline", "deploy", "standings", "inbox", "inference", "routing", "viewing",
-     "drops"),
+    ("apps", "pipeline", "deploy", "deploying", "standings", "inbox", "inference", "routing",
+     "viewing", "drops"),
     ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),
@@ -40,7 +41,8 @@ PURE = (
     "metrics", "nesting", "oip", "pace", "suspicion", "cameras.pace", "cameras.urls",
     "cameras.motion", "cameras.lifecycle", "cameras.opening", "cameras.wire", "cameras.config",
     "cameras.feeds", "latencies", "splitting", "overlays", "camerametrics", "policies",
-    "trust.grants",
+    "trust.grants", "deploying.stages",
+    "deploying.probation", "deploying.fallback", "deploying.lines",
 )  # fmt: skip
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
@@ -50,6 +52,7 @@ THREADS = {
     "appliance.api.rpc.server", "appliance.api.rpc.streams", "appliance.api.server",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
     "appliance.routing.pairs", "appliance.routing.router", "appliance.cli.demo",
+    "appliance.deploying.chores",
 }  # fmt: skip
 HOLDERS = {
     "subprocess": {

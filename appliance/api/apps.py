@@ -22,6 +22,7 @@ from appliance.api.exchange import timing_of
 from appliance.api.predictions import shape_of
 from appliance.api.rooms import Rooms
 from appliance.bundles import MAX_WASM_BYTES, read_bundle
+from appliance.deploying.stages import CLI_AGENT, Asker
 from appliance.errors import BadRequest, Conflict, NotFound
 from appliance.pictures import decode
 from appliance.pipeline import CLIENTS
@@ -64,13 +65,20 @@ async def deploy(
             f"app name: got {name[:80]!r}, wanted 1 to 63 lower-case letters, digits and dashes"
         )
     body = await read_body(request, MAX_WASM_BYTES, "a .wasm, .zip or .tar.gz")
+    by = asker_of(request)
 
     def work() -> shapes.Deployed:
         bundle = read_bundle(body).signed(None if signature is None else signature.encode())
-        done = box.deployer.deploy(bundle, name, is_name_binding=True)
+        done = box.deployer.deploy(bundle, name, is_name_binding=True, by=by)
         return shapes.Deployed(name=done.name, version=done.version, is_new=done.is_new)
 
     return await run_in_threadpool(work)
+
+
+def asker_of(request: Request) -> Asker:
+    """Tell our command line from other clients, for the record; nothing depends on it."""
+    agent = request.headers.get("user-agent", "")
+    return Asker.CLI if agent.startswith(CLI_AGENT) else Asker.API
 
 
 @hot.post(
@@ -130,10 +138,13 @@ def _ms(seconds: float) -> float:
 
 def app_of(box: Rooms, standing: Standing) -> shapes.App:
     """Say what an app is; its counts, if a version answers."""
-    failure = standing.failure
+    failure, deploy = standing.failure, standing.under_way
     app = shapes.App(
         name=standing.name, state=standing.state, version=standing.version,
         last_deploy_error="" if failure is None else failure.reason,
+        deploying=None if deploy is None else shapes.Deploying(
+            version=deploy.version, stage=deploy.stage, at=deploy.steps[-1].at
+        ),
     )  # fmt: skip
     with suppress(NotFound, Conflict), box.apps.using(standing.name) as live:
         counts = live.statistics()

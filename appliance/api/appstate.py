@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from appliance.api import shapes
-from appliance.api.apps import Name, app_of
+from appliance.api.apps import Name, app_of, asker_of
 from appliance.api.body import TheBox, read_optional_body
 from appliance.api.granted import grants_shape, signature_shape
 from appliance.api.rooms import Rooms
+from appliance.deploying.stages import Deploy
 from appliance.errors import ApplianceError, BadRequest, Conflict, NotFound
 from appliance.guests.breaches import Breach
 from appliance.guests.journal import KEPT_LINES
@@ -23,6 +24,7 @@ from appliance.standings import AppState, Standing
 router = APIRouter(prefix="/v1/apps", tags=["apps"])
 
 _MAX_ROLLBACK_BYTES = 1024
+MAX_DEPLOYS = 20
 
 
 class Level(StrEnum):
@@ -53,6 +55,7 @@ def show_app(name: Name, box: TheBox) -> shapes.AppDetail:
             for stored in box.deployer.versions(name)
         ],
         limits=None, models=None, cameras=None,
+        deploys=[_deploy(deploy) for deploy in box.deployer.history(name)[:MAX_DEPLOYS]],
     )  # fmt: skip
     manifest = _manifest(box, name)
     if manifest is not None:
@@ -79,7 +82,22 @@ def _reason(standing: Standing) -> str:
         return ""
     if standing.state is AppState.DISABLED:
         return f"disabled; POST /v1/apps/{standing.name}/enable lets it answer again"
+    if standing.under_way is not None and standing.state is AppState.DEPLOYING:
+        return f"its first version is on the way: {standing.under_way.stage}"
     return "" if standing.failure is None else standing.failure.reason
+
+
+def _deploy(deploy: Deploy) -> shapes.Deploy:
+    watched = deploy.probation
+    return shapes.Deploy(
+        version=deploy.version, from_=deploy.before, kind=deploy.kind, by=deploy.by,
+        stage=deploy.stage, reason=deploy.reason, started_at=deploy.steps[0].at,
+        stages=[shapes.DeployStage(stage=step.stage, at=step.at) for step in deploy.steps],
+        probation=None if not watched.frames else shapes.Probation(
+            frames=watched.frames, answered=watched.answered, failed=watched.failed,
+            verdict=watched.verdict,
+        ),
+    )  # fmt: skip
 
 
 def _manifest(box: Rooms, name: str) -> AppManifest | None:
@@ -144,14 +162,15 @@ async def roll_back(name: Name, request: Request, box: TheBox) -> shapes.Deploye
         raise BadRequest(
             f'body: {exc.errors()[0]["msg"].lower()}; wanted {{"version": "..."}} or {{}}'
         ) from exc
-    done = await run_in_threadpool(box.deployer.rollback, name, wanted.version)
+    by = asker_of(request)
+    done = await run_in_threadpool(lambda: box.deployer.rollback(name, wanted.version, by=by))
     return shapes.Deployed(name=done.name, version=done.version, is_new=done.is_new)
 
 
 @router.post("/{name}/enable")
-def enable(name: Name, box: TheBox) -> shapes.App:
+def enable(name: Name, request: Request, box: TheBox) -> shapes.App:
     """Let a disabled app answer again; it is checked as at a deploy."""
-    box.deployer.enable(name)
+    box.deployer.enable(name, by=asker_of(request))
     return app_of(box, box.deployer.standing(name))
 
 

@@ -40,6 +40,7 @@ def _snapshot(box: Rooms) -> Snapshot:
         tuple(_apps(box)),
         tuple(_cameras(box)),
         box.viewing.seats.taken,
+        box.deployer.outcomes(),
     )
 
 

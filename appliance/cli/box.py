@@ -79,11 +79,18 @@ def apps(state: State = None, as_json: Json = False) -> None:
     table = Table(*columns, "frames", "predictions", "failed", "last error")
     for app in listed:
         table.add_row(
-            app.name, app.version, app.state, app.mode or "", str(app.frames),
+            app.name, app.version, _state_of(app), app.mode or "", str(app.frames),
             str(app.predictions), str(sum(app.failures.values())),
             app.last_deploy_error or app.last_error,
         )  # fmt: skip
     console.print(table if listed else "no app is deployed")
+
+
+def _state_of(app: shapes.App) -> str:
+    """Say how an app is, and what is on the way to it."""
+    if app.deploying is None:
+        return app.state
+    return f"{app.state}, {app.deploying.version} {app.deploying.stage}"
 
 
 def predict(

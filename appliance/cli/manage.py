@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from appliance.api import shapes
 from appliance.cli.granted import granted_lines
-from appliance.cli.options import Json, State, connect, console
+from appliance.cli.options import Json, State, connect, console, printable
 from appliance.errors import BadRequest
 
 Name = Annotated[str, typer.Argument(help="The app's name.")]
@@ -25,11 +26,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show(name: Name, state: State = None, as_json: Json = False) -> None:
-    """Say all about one app: versions, limits, and what became of its frames."""
+    """Say all about one app: versions, deploys, limits, and what became of its frames."""
     with connect(state) as box:
         detail = box.app(name)
     if as_json:
-        console.print_json(detail.model_dump_json())
+        console.print_json(detail.model_dump_json(by_alias=True))
         return
     table = Table(show_header=False, box=None)
     for key, value in _lines_of(detail):
@@ -44,6 +45,31 @@ def show(name: Name, state: State = None, as_json: Json = False) -> None:
         )  # fmt: skip
     if detail.versions:
         console.print(versions)
+    for line in _deploys(detail.deploys):
+        # Whole: a version is there to be copied.
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _deploys(deploys: list[shapes.Deploy]) -> Iterator[str]:
+    """Show what was done to an app, the newest first."""
+    if deploys:
+        yield "deploys"
+    for deploy in deploys:
+        before = f" after {deploy.from_}" if deploy.from_ else ""
+        yield (
+            f"  {_when(deploy.started_at)}  {deploy.version}  {deploy.stage}{before}, "
+            f"{deploy.kind} by {deploy.by}{_frames_of(deploy.probation)}"
+        )
+        if deploy.reason:
+            yield f"    {printable(deploy.reason)}"
+
+
+def _frames_of(probation: shapes.Probation | None) -> str:
+    if probation is None:
+        return ""
+    seen = probation.answered + probation.failed
+    verdict = f", {probation.verdict}" if probation.verdict else ""
+    return f"; probation: {seen} of {probation.frames} frames, {probation.failed} failed{verdict}"
 
 
 def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
@@ -51,6 +77,7 @@ def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
     lines = [
         ("app", detail.name),
         ("state", detail.state + (f": {detail.reason}" if detail.reason else "")),
+        ("on the way", _on_the_way(detail.deploying)),
         ("mode", detail.mode or ""),
         ("live since", "" if detail.live_since is None else _when(detail.live_since)),
         ("frames", f"{detail.frames}, {detail.frames_last_minute} in the last minute"),
@@ -66,6 +93,10 @@ def _lines_of(detail: shapes.AppDetail) -> list[tuple[str, str]]:
     limits = {} if detail.limits is None else detail.limits.model_dump(exclude_none=True)
     lines += [(key, str(value)) for key, value in limits.items()]
     return [(key, value) for key, value in lines if value]
+
+
+def _on_the_way(deploying: shapes.Deploying | None) -> str:
+    return "" if deploying is None else f"{deploying.version} {deploying.stage}"
 
 
 def _names(names: list[str] | dict[str, str] | None) -> str:

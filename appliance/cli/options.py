@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from appliance.client import Client
+from appliance.deploying.stages import CLI_AGENT
 from appliance.errors import BadRequest
 from appliance.settings import Settings, load_settings
 
@@ -29,7 +30,7 @@ def settings_of(state: Path | None) -> Settings:
 
 def connect(state: Path | None) -> Client:
     """Find the box that runs over a state folder."""
-    return Client(settings_of(state).socket_path)
+    return Client(settings_of(state).socket_path, agent=CLI_AGENT)
 
 
 def read_file(path: Path) -> bytes:

@@ -47,11 +47,13 @@ class Address:
 
     token: sent with every request, which a box asks for on anything but loopback.
     ca: of https, a file with the certificates to trust; None trusts the system's.
+    agent: what the client calls itself; "" for what the library does.
     """
 
     where: Path | str
     token: str | None = field(default=None, repr=False)
     ca: Path | None = None
+    agent: str = ""
 
     def __post_init__(self) -> None:
         if self.is_tcp and not httpx.URL(self.shown).host:
@@ -75,7 +77,8 @@ class Address:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        agent = {"User-Agent": self.agent} if self.agent else {}
+        return agent | ({} if self.token is None else {"Authorization": f"Bearer {self.token}"})
 
     def trust(self) -> ssl.SSLContext | bool:
         """Tell whose certificates are believed. Raises: BadRequest if the file is not readable."""

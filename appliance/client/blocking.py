@@ -19,7 +19,7 @@ class Client:
     """A connection to one box; use it in a `with`. Threads may share it.
 
     where: the path of its Unix socket, or http(s)://host:port with the box's token; ca: a file
-    with the certificates that https trusts, None for the system's.
+    with the certificates that https trusts, None for the system's; agent: its User-Agent.
     """
 
     def __init__(
@@ -29,8 +29,9 @@ class Client:
         token: str | None = None,
         ca: Path | None = None,
         patience: Patience = USUAL,
+        agent: str = "",
     ) -> None:
-        self._wire = Wire(Address(where, token, ca), patience)
+        self._wire = Wire(Address(where, token, ca, agent), patience)
 
     def __enter__(self) -> Self:
         return self

@@ -204,6 +204,8 @@ class Instance:
                 f"the guest was stopped after {limits.deadline_s:g} s, its deadline; raise "
                 "deadline_s in [limits] if it needs longer",
                 reason=FailureReason.DEADLINE,
+                # Most of its time it waited for its turn to compute.
+                is_overload=self.guest.was_busy or self.spent.queue_s > limits.deadline_s / 2,
             )
         if error.trap_code is wasmtime.TrapCode.STACK_OVERFLOW:
             breaches.note("stack_bytes", STACK_BYTES)

@@ -295,8 +295,9 @@ def _index_of(standing: Standing) -> list[IndexEntry]:
     name, version, failure = standing.name, standing.version, standing.failure
     reason = "" if failure is None else failure.reason
     if standing.state is not AppState.LIVE:
-        is_disabled = standing.state is AppState.DISABLED
-        return [IndexEntry(name, version, UNAVAILABLE, "disabled" if is_disabled else reason)]
+        words = {AppState.DISABLED: "disabled", AppState.DEPLOYING: "deploying"}
+        reason = words.get(standing.state, reason)
+        return [IndexEntry(name, version, UNAVAILABLE, reason)]
     entries = [IndexEntry(name, version, READY)]
     if failure is not None and failure.version != version:
         entries.append(IndexEntry(name, failure.version, UNAVAILABLE, reason))

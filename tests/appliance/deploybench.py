@@ -1,12 +1,12 @@
 """A deployer over a folder, and what its guests answer."""
 
 from pathlib import Path
+from typing import Any
 
 from appliance.apps import AppTable
 from appliance.deploy import Deployer
 from appliance.marking import Guard
 from appliance.records import Frame
-from appliance.trust.gate import Gate
 from tests.appliance import watguests as guests
 from tests.appliance.workshop import Workshop, bundle
 
@@ -15,14 +15,13 @@ class Bench:
     """A deployer over a folder, as one run of the box has it."""
 
     def __init__(
-        self, workshop: Workshop, folder: Path, guard: Guard | None = None,
-        gate: Gate | None = None,
-    ) -> None:  # fmt: skip
+        self, workshop: Workshop, folder: Path, guard: Guard | None = None, **rest: Any
+    ) -> None:
         self.folder = folder / "apps"
         self.table = AppTable()
         self.deployer = Deployer(
             self.folder, workshop.host, workshop.compiler, self.table,  # type: ignore[arg-type]
-            scratch=folder, instances=2, clock=lambda: 1000.0, guard=guard, gate=gate,
+            scratch=folder, instances=2, clock=lambda: 1000.0, guard=guard, **rest,
         )  # fmt: skip
 
     def labels(self, name: str, frame: Frame) -> tuple[bytes, ...]:
@@ -41,7 +40,7 @@ def deploy(bench: Bench, label: str, name: str = "cat") -> str:
     return bench.deployer.deploy(bundle(guests.labelled(label)), name).version
 
 
-def restarted(workshop: Workshop, folder: Path) -> Bench:
-    again = Bench(workshop, folder)
+def restarted(workshop: Workshop, folder: Path, guard: Guard | None = None, **rest: Any) -> Bench:
+    again = Bench(workshop, folder, guard, **rest)
     again.deployer.restore()
     return again

@@ -54,7 +54,7 @@ def test_a_refused_model_stays_with_the_reason(place: Place) -> None:
 def test_the_boxs_own_trouble_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk may have room later; the file need not change for that."""
 
-    def busy(*_: object) -> None:
+    def busy(*_: object, **__: object) -> None:
         raise Unavailable("cannot write: No space left", retry_after_s=0.0)
 
     place.drop("x.wasm", guests.STEADY)

@@ -2,17 +2,28 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from appliance.api.shapes.predictions import Prediction
 from appliance.api.shapes.shape import Shape
+
+
+class Deploying(Shape):
+    """A change of an app that is under way. at: when it came to that stage, Unix seconds."""
+
+    version: str
+    stage: str = Field(description="received, validated, compiled, or warmed")
+    at: float
 
 
 class App(Shape):
     """One app: what is live, and what last went wrong."""
 
     name: str
-    state: str = Field(description="live, disabled by the operator, or failed to come up")
+    state: str = Field(
+        description="live, disabled by the operator, failed to come up, or deploying: its first "
+        "version is on the way"
+    )
     version: str
     mode: str | None = None
     live_since: float | None = None
@@ -23,6 +34,45 @@ class App(Shape):
     last_error: str = ""
     last_deploy_error: str = ""
     last_error_at: float | None = Field(None, description="Unix seconds")
+    deploying: Deploying | None = Field(None, description="a change that is under way")
+
+
+class DeployStage(Shape):
+    """A stage that a deploy came to. at: Unix seconds."""
+
+    stage: str
+    at: float
+
+
+class Probation(Shape):
+    """The first frames of a new version, which decide whether it stays.
+
+    frames: that decide.   answered, failed: those so far that count.
+    """
+
+    frames: int
+    answered: int
+    failed: int
+    verdict: str | None = Field(description="passed, failed, or crashed; null: it goes on")
+
+
+class Deploy(Shape):
+    """One change of which version answers, and what became of it."""
+
+    version: str
+    from_: str = Field(
+        validation_alias=AliasChoices("from", "from_"), serialization_alias="from",
+        description="the version that answered before; empty if none did",
+    )  # fmt: skip
+    kind: str = Field(description="deploy, rollback, enable, or start")
+    by: str = Field(description="inbox, api, cli, or automatic")
+    stage: str = Field(
+        description="received, validated, compiled, warmed, live, draining, gone, or failed"
+    )
+    reason: str = Field(description="why it failed, or why the box rolled back by itself")
+    started_at: float
+    stages: list[DeployStage]
+    probation: Probation | None = Field(description="null: it has none")
 
 
 class Version(Shape):
@@ -116,6 +166,9 @@ class AppDetail(App):
     grants: Grants | None = Field(None, description="null if its manifest asks for too much")
     signature: AppSignature | None = Field(
         None, description="null: not signed, or not checked since the start"
+    )
+    deploys: list[Deploy] = Field(
+        default_factory=list, description="the last ones, the newest first"
     )
 
 

@@ -27,6 +27,12 @@ def test_an_app_shown_and_rolled_back(command: Command, service: Service, pictur
     assert f"cat {old} answers\n" == command("rollback", "cat", *at).stdout.decode()
     assert ["old"] == service.labels("cat", picture)
     assert f"cat {new} answers\n" == command("rollback", "cat", new, *at).stdout.decode()
+    deploys = shown[shown.index("deploys\n") :].splitlines()
+    probation = "probation: 0 of 10 frames, 0 failed"
+    assert deploys[1].endswith(f"{new}  live after {old}, deploy by api; {probation}")
+    assert deploys[2].endswith(f"{old}  gone, deploy by api; {probation}")
+    last = json.loads(command("app", "cat", "--json", *at).stdout)["deploys"][0]
+    assert [new, old, "cli"] == [last[key] for key in ("version", "from", "by")]
     again = command("rollback", "cat", new, *at).stdout.decode()
     assert f"cat {new} answered already\n" == again
     assert new == json.loads(command("app", "cat", "--json", *at).stdout)["version"]

@@ -1,0 +1,369 @@
+"""What a deploy goes through, on record and shown while it runs."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from appliance.bundles import Bundle
+from appliance.deploy import JOURNAL, Deployed
+from appliance.deploying.stages import Asker, Deploy, Kind, Stage
+from appliance.deploysettings import DeploySettings
+from appliance.errors import BadGuest, BadManifest, Conflict, Unavailable
+from appliance.manifests import AppManifest
+from appliance.records import Frame
+from appliance.standings import AppState
+from tests.appliance import watguests as guests
+from tests.appliance.deploybench import Bench, answer, deploy, restarted
+from tests.appliance.workshop import Workshop, bundle, put_model
+
+UP = [Stage.RECEIVED, Stage.VALIDATED, Stage.COMPILED, Stage.WARMED, Stage.LIVE]
+
+
+def stages(entry: Deploy) -> list[Stage]:
+    return [step.stage for step in entry.steps]
+
+
+class Slow:
+    """A trial that takes until it is let go."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, bundle: Bundle, manifest: AppManifest) -> None:
+        if manifest.name == "slow":
+            self.began.set()
+            assert self.go.wait(30)
+
+
+def test_a_deploy_goes_through_its_stages(bench: Bench) -> None:
+    """With who asked and what answered before, the newest first; the old version goes."""
+    old = deploy(bench, "old")
+    new = bench.deployer.deploy(bundle(guests.labelled("new")), "cat", by=Asker.INBOX).version
+
+    last, first = bench.deployer.history("cat")
+    assert (new, old, Kind.DEPLOY, Asker.INBOX) == (last.version, last.before, last.kind, last.by)
+    assert (old, "", Asker.API) == (first.version, first.before, first.by)
+    assert [UP, [*UP, Stage.DRAINING, Stage.GONE]] == [stages(last), stages(first)]
+    assert {1000.0} == {step.at for step in last.steps}
+
+
+@pytest.mark.parametrize(
+    ("wasm", "manifest", "error", "reached"),
+    [
+        pytest.param(guests.STEADY, "][", BadManifest, UP[:1], id="manifest"),
+        pytest.param(guests.TRUNCATED, None, BadGuest, UP[:2], id="does not compile"),
+        pytest.param(guests.no_entry(), None, BadGuest, UP[:3], id="cannot be linked"),
+    ],
+)
+def test_a_failure_is_on_record_at_its_stage(
+    bench: Bench, wasm: bytes, manifest: str | None, error: type[Exception], reached: list[Stage]
+) -> None:
+    """With the sentence that the client got."""
+    with pytest.raises(error) as raised:
+        bench.deployer.deploy(bundle(wasm, manifest), "cat")
+
+    (entry,) = bench.deployer.history("cat")
+    assert ([*reached, Stage.FAILED], str(raised.value)) == (stages(entry), entry.reason)
+    assert {("deploy", "failed"): 1} == bench.deployer.outcomes()
+
+
+def test_every_change_of_what_answers_is_on_record(bench: Bench) -> None:
+    """A deploy of what answers already is none."""
+    deploy(bench, "old")
+    deploy(bench, "new")
+    bench.deployer.rollback("cat", by=Asker.CLI)
+    bench.deployer.disable("cat")
+    bench.deployer.enable("cat")
+    deploy(bench, "old")
+
+    history = bench.deployer.history("cat")
+    kinds = [Kind.ENABLE, Kind.ROLLBACK, Kind.DEPLOY, Kind.DEPLOY]
+    assert kinds == [entry.kind for entry in history]
+    assert [Stage.LIVE, *[Stage.GONE] * 3] == [entry.stage for entry in history]
+    assert [Asker.API, Asker.CLI] == [entry.by for entry in history[:2]]
+    assert {("deploy", "live"): 2, ("rollback", "live"): 1, ("enable", "live"): 1} == (
+        bench.deployer.outcomes()
+    )
+
+
+def test_a_disk_that_refuses_the_record_refuses_the_deploy(
+    bench: Bench, tmp_path: Path, frame: Frame
+) -> None:
+    """Before anything is tried or written; afterwards all is as before."""
+    deploy(bench, "old")
+    before = bench.files()
+    (tmp_path / JOURNAL).unlink()
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(Unavailable, match=r"cannot write deploys\.jsonl"):
+        deploy(bench, "new")
+    with pytest.raises(Unavailable, match=r"cannot write deploys\.jsonl"):
+        deploy(bench, "new", "dog")
+    assert (answer("old"), before) == (bench.labels("cat", frame), bench.files())
+    (tmp_path / JOURNAL).rmdir()
+
+    assert deploy(bench, "new")
+    assert answer("new") == bench.labels("cat", frame)
+
+
+def test_gate_and_trial_come_before_anything_of_ours(workshop: Workshop, tmp_path: Path) -> None:
+    """First the gate, then the trial, then the version is brought up; the gate at each start."""
+    seen: list[object] = []
+    bench = Bench(
+        workshop, tmp_path, gate=lambda b, m: seen.append(("gate", b.version, m.name)),
+        trial=lambda b, m: seen.append(("trial", b.version, m.name)),
+    )  # fmt: skip
+    bench.deployer.restore()
+    version = deploy(bench, "a")
+    assert [("gate", version, "cat"), ("trial", version, "cat")] == seen
+    restarted(workshop, tmp_path, gate=lambda b, m: seen.append("again"))
+
+    assert "again" == seen[-1]
+
+
+def test_what_gate_or_trial_refuse_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    """With their reason, and nothing on disk; a policy that changed holds at the next start."""
+
+    def refuse(_: Bundle, manifest: AppManifest) -> None:
+        raise Conflict(f"app {manifest.name}: not here")
+
+    made = restarted(workshop, tmp_path, trial=refuse)
+    with pytest.raises(Conflict, match="app cat: not here"):
+        deploy(made, "a")
+    assert set() == made.files()
+    deploy(restarted(workshop, tmp_path), "a")
+    again = restarted(workshop, tmp_path, gate=refuse)
+
+    standing = again.deployer.standing("cat")
+    assert AppState.FAILED is standing.state
+    assert standing.failure is not None
+    assert "app cat: not here" == standing.failure.reason
+
+
+def test_other_apps_do_not_wait_for_a_slow_one(workshop: Workshop, tmp_path: Path) -> None:
+    """They are deployed, rolled back and deleted meanwhile; the stage of the slow one is shown."""
+    slow = Slow()
+    bench = restarted(workshop, tmp_path, trial=slow)
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(deploy, bench, "a", "slow")
+        assert slow.began.wait(30)
+        deploy(bench, "1")
+        deploy(bench, "2")
+        bench.deployer.rollback("cat")
+        bench.deployer.delete("cat")
+        (standing,) = bench.deployer.standings()
+        slow.go.set()
+        version = under_way.result()
+
+    assert ("slow", AppState.DEPLOYING, version) == (
+        standing.name, standing.state, standing.version
+    )  # fmt: skip
+    assert standing.under_way is not None
+    assert Stage.VALIDATED is standing.under_way.stage
+    assert bench.deployer.standing("slow").under_way is None
+
+
+def test_the_old_version_answers_while_the_new_one_is_on_its_way(
+    workshop: Workshop, tmp_path: Path, frame: Frame
+) -> None:
+    """Whoever asks is told both; the same bundle meanwhile waits and is no second deploy."""
+    slow = Slow()
+    bench = restarted(workshop, tmp_path, trial=slow)
+    slow.go.set()
+    old = deploy(bench, "old", "slow")
+    slow.began.clear()
+    slow.go.clear()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(bench.deployer.deploy, bundle(guests.labelled("new")), "slow")
+        assert slow.began.wait(30)
+        second = threads.submit(bench.deployer.deploy, bundle(guests.labelled("new")), "slow")
+        assert answer("old") == bench.labels("slow", frame)
+        standing = bench.deployer.standing("slow")
+        slow.go.set()
+        version = first.result().version
+
+    assert (AppState.LIVE, old) == (standing.state, standing.version)
+    assert standing.under_way is not None
+    assert version == standing.under_way.version
+    assert Deployed("slow", version, is_new=False) == second.result()
+    assert 2 == len(bench.deployer.history("slow"))
+
+
+def test_a_version_drains_until_its_last_frame_is_finished(
+    bench: Bench, workshop: Workshop, frame: Frame
+) -> None:
+    """Then it is gone."""
+    arrived, gate = threading.Event(), threading.Event()
+
+    def wait(_: float) -> None:
+        arrived.set()
+        assert gate.wait(30)
+
+    put_model(workshop.models, delay_s=1)
+    workshop.gate = wait
+    bench.deployer.deploy(bundle(guests.computing("tiny", "old")), "cat")
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(bench.labels, "cat", frame)
+        assert arrived.wait(30)
+        deploy(bench, "new")
+        draining = bench.deployer.history("cat")[1].stage
+        gate.set()
+        under_way.result()
+
+    assert (Stage.DRAINING, Stage.GONE) == (draining, bench.deployer.history("cat")[1].stage)
+
+
+def test_a_drained_version_is_freed(bench: Bench, frame: Frame) -> None:
+    """Its program, its instances and its watch: nothing of ours holds them."""
+    deploy(bench, "old")
+    bench.labels("cat", frame)
+    with bench.table.using("cat") as app:
+        held = [
+            weakref.ref(part)
+            for part in (app.runner, app.runner.watched, app.program.keeper, app.on_frame)
+        ]
+    del app
+    deploy(bench, "new")
+    gc.collect()
+
+    assert [None] * 4 == [part() for part in held]
+
+
+def test_versions_that_never_answered_leave_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a folder of their own nor one of the app; the disk refused the pointer."""
+
+    def full(*_: object) -> None:
+        raise Unavailable("cannot write current: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("appliance.versions.replace_pointer", full)
+        with pytest.raises(Unavailable, match="No space left"):
+            deploy(bench, "a")
+
+    assert set() == bench.files()
+
+
+def test_the_version_before_is_always_kept(workshop: Workshop, tmp_path: Path) -> None:
+    """The operator chooses how many are; one may be redeployed and is then the newest."""
+    bench = restarted(workshop, tmp_path, settings=DeploySettings(kept_versions=2))
+    versions = [deploy(bench, label) for label in ("1", "2", "3", "2", "4")]
+
+    kept = [stored.version for stored in bench.deployer.versions("cat")]
+    assert [versions[4], versions[1]] == kept
+
+
+# -- after a restart -------------------------------------------------------------------------------
+
+
+def test_an_interrupted_deploy_has_failed(workshop: Workshop, tmp_path: Path, frame: Frame) -> None:
+    """The old version answers and the reason is shown; what it wrote is removed."""
+    bench = restarted(workshop, tmp_path)
+    deploy(bench, "old")
+    before = bench.files()
+    new = bundle(guests.labelled("new"))
+    shelf, journal = bench.deployer._shelf, bench.deployer._journal
+    journal.begin("cat", new.version, Kind.DEPLOY, Asker.API, before="x", had_files=False)
+    shelf.write("cat", new)
+    again = restarted(workshop, tmp_path)
+
+    assert (answer("old"), before) == (again.labels("cat", frame), again.files())
+    last, first = again.deployer.history("cat")
+    assert (Stage.FAILED, Stage.LIVE) == (last.stage, first.stage)
+    assert "interrupted by a restart; try again" == last.reason
+    failure = again.deployer.standing("cat").failure
+    assert failure is not None
+    assert last.reason == failure.reason
+
+
+def test_one_interrupted_after_the_pointer_is_live(
+    workshop: Workshop, tmp_path: Path, frame: Frame
+) -> None:
+    """And the version before has gone with the process."""
+    bench = restarted(workshop, tmp_path)
+    deploy(bench, "old")
+    new = bundle(guests.labelled("new"))
+    shelf, journal = bench.deployer._shelf, bench.deployer._journal
+    journal.begin("cat", new.version, Kind.DEPLOY, Asker.API, before="x", had_files=False)
+    shelf.write("cat", new)
+    shelf.put_in_front("cat", new.version)
+    again = restarted(workshop, tmp_path)
+
+    assert answer("new") == again.labels("cat", frame)
+    assert [Stage.LIVE, Stage.GONE] == [e.stage for e in again.deployer.history("cat")]
+    assert () == again.deployer.failures()
+
+
+def test_a_failure_is_shown_after_a_restart(workshop: Workshop, tmp_path: Path) -> None:
+    """Also of an app that never was; until it is deployed well, or deleted for good."""
+    with pytest.raises(BadGuest):
+        restarted(workshop, tmp_path).deployer.deploy(bundle(guests.TRUNCATED), "cat")
+    again = restarted(workshop, tmp_path)
+    (standing,) = again.deployer.standings()
+    assert ("cat", AppState.FAILED) == (standing.name, standing.state)
+    again.deployer.delete("cat")
+
+    assert () == restarted(workshop, tmp_path).deployer.standings()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda file: file.unlink(), id="lost"),
+        pytest.param(lambda file: file.write_bytes(b"\0" * 999), id="noise"),
+        pytest.param(lambda file: (file.unlink(), file.mkdir()), id="a folder"),
+    ],
+)
+def test_a_lost_journal_costs_no_app(
+    workshop: Workshop, tmp_path: Path, frame: Frame, damage: Callable[[Path], object]
+) -> None:
+    """Every version is still there and answers; a record is begun with what is live."""
+    bench = restarted(workshop, tmp_path)
+    deploy(bench, "old")
+    deploy(bench, "new")
+    before = bench.files()
+    damage(tmp_path / JOURNAL)
+    again = restarted(workshop, tmp_path)
+
+    assert (answer("new"), before) == (again.labels("cat", frame), again.files())
+    (entry,) = again.deployer.history("cat")
+    assert (Kind.START, Stage.LIVE) == (entry.kind, entry.stage)
+    assert entry == restarted(workshop, tmp_path).deployer.history("cat")[0]
+    again.deployer.rollback("cat")
+    assert answer("old") == again.labels("cat", frame)
+
+
+def test_a_journal_of_lies_touches_nothing_outside(workshop: Workshop, tmp_path: Path) -> None:
+    """Names in it become no paths."""
+    (tmp_path / "models" / "m").mkdir(parents=True)
+    bench = restarted(workshop, tmp_path)
+    for app in ("../models", "..", ""):
+        bench.deployer._journal.begin(app, "m", Kind.DEPLOY, Asker.API, had_files=False)
+    restarted(workshop, tmp_path)
+
+    assert (tmp_path / "models" / "m").is_dir()
+
+
+def test_a_broken_app_is_on_record_once(workshop: Workshop, tmp_path: Path) -> None:
+    """However often the box starts; and it is well again when it comes up."""
+    bench = restarted(workshop, tmp_path)
+    version = deploy(bench, "a")
+    guest = bench.folder / "cat" / version / "app.wasm"
+    content = guest.read_bytes()
+    guest.unlink()
+    for _ in range(3):
+        broken = restarted(workshop, tmp_path)
+    assert [Kind.START, Kind.DEPLOY] == [e.kind for e in broken.deployer.history("cat")]
+    assert AppState.FAILED is broken.deployer.standing("cat").state
+    guest.write_bytes(content)
+    again = restarted(workshop, tmp_path)
+
+    assert (AppState.LIVE, None) == (
+        again.deployer.standing("cat").state, again.deployer.standing("cat").failure
+    )  # fmt: skip
