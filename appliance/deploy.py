@@ -176,6 +176,7 @@ class Deployer:
             before = self._front.version(name) or ""
             if isinstance(manifest, AppManifest) and before == bundle.version:
                 self._front.admit(bundle, manifest)
+                self._failures.forget(name)
                 return Deployed(name, before, is_new=False)
             wish = Wish(
                 name, bundle.version, Kind.DEPLOY, by, before,

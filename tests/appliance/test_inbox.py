@@ -216,8 +216,8 @@ def test_what_was_dropped_during_the_deploy_is_not_lost(
     """A deploy takes seconds; a new file under the same name is taken next, not removed."""
     deploy = place.deployer.deploy
 
-    def slow(*arguments: Any) -> Any:
-        done = deploy(*arguments)
+    def slow(*arguments: Any, **rest: Any) -> Any:
+        done = deploy(*arguments, **rest)
         place.drop("x.wasm", guests.labelled("newer"))
         return done
 
@@ -295,10 +295,10 @@ def test_the_watch_survives_a_bug_of_ours(watched: Place, monkeypatch: pytest.Mo
     """One file that breaks the box's own code does not end the inbox."""
     deploy = watched.deployer.deploy
 
-    def break_once(bundle: Any, name: str) -> Any:
+    def break_once(bundle: Any, name: str, **rest: Any) -> Any:
         if name == "bad":
             raise RuntimeError("a bug")
-        return deploy(bundle, name)
+        return deploy(bundle, name, **rest)
 
     monkeypatch.setattr(watched.deployer, "deploy", break_once)
     watched.drop("bad.wasm", guests.STEADY)
