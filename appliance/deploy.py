@@ -181,6 +181,7 @@ class Deployer:
             if isinstance(manifest, AppManifest) and before == bundle.version:
                 self._front.admit(bundle, manifest)
                 self._shelf.sign(name, bundle)
+                self._failures.forget(name)
                 return Deployed(name, before, is_new=False)
             wish = Wish(
                 name, bundle.version, Kind.DEPLOY, by, before,

@@ -29,8 +29,9 @@ class AsyncClient:
         token: str | None = None,
         ca: Path | None = None,
         patience: Patience = USUAL,
+        agent: str = "",
     ) -> None:
-        self._wire = AsyncWire(Address(where, token, ca), patience)
+        self._wire = AsyncWire(Address(where, token, ca, agent), patience)
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import versions
 from appliance.bundles import Bundle
 from appliance.deploy import JOURNAL, Deployed
 from appliance.deploying.stages import Asker, Deploy, Kind, Stage
@@ -367,3 +368,68 @@ def test_a_broken_app_is_on_record_once(workshop: Workshop, tmp_path: Path) -> N
     assert (AppState.LIVE, None) == (
         again.deployer.standing("cat").state, again.deployer.standing("cat").failure
     )  # fmt: skip
+
+
+def test_a_rollback_interrupted_removes_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    """Its version was on disk before."""
+    bench = restarted(workshop, tmp_path)
+    old = deploy(bench, "old")
+    deploy(bench, "new")
+    before = bench.files()
+    bench.deployer._journal.begin("cat", old, Kind.ROLLBACK, Asker.API)
+    again = restarted(workshop, tmp_path)
+
+    assert Stage.FAILED is again.deployer.history("cat")[0].stage
+    assert before == again.files()
+
+
+def test_a_box_that_stops_in_order_takes_no_version_away(bench: Bench) -> None:
+    """What answered till the end is live on record, for the next start to go on with."""
+    deploy(bench, "a")
+    bench.table.close()
+
+    assert Stage.LIVE is bench.deployer.history("cat")[0].stage
+
+
+def test_a_rollback_that_the_disk_refused_costs_no_version(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left a younger folder than that of what answered; the latter is kept all the same."""
+    bench = restarted(workshop, tmp_path, settings=DeploySettings(kept_versions=2))
+    deploy(bench, "1")
+    second = deploy(bench, "2")
+
+    def full(*_: object) -> None:
+        raise Unavailable("cannot write current: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "replace_pointer", full)
+        with pytest.raises(Unavailable, match="No space left"):
+            bench.deployer.rollback("cat")
+    third = deploy(bench, "3")
+
+    kept = {stored.version for stored in bench.deployer.versions("cat")}
+    assert {second, third} <= kept
+
+
+def test_what_the_pointer_names_is_never_removed(
+    bench: Bench, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refused to enable the app after the pointer had switched: it stays disabled."""
+    deploy(bench, "old")
+    bench.deployer.disable("cat")
+    remove = versions.remove_tree
+
+    def refuse(path: Path) -> bool:
+        if path.name == versions.DISABLED:
+            raise Unavailable("cannot write disabled: Input/output error")
+        return remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "remove_tree", refuse)
+        with pytest.raises(Unavailable, match="Input/output error"):
+            deploy(bench, "new")
+    assert AppState.DISABLED is bench.deployer.standing("cat").state
+    bench.deployer.enable("cat")
+
+    assert answer("new") == bench.labels("cat", frame)

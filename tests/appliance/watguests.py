@@ -104,6 +104,19 @@ def computing(model: str, label: str) -> bytes:
     return reactor(f"(local $e i32) {steps} (i32.const 0)", imports, text)
 
 
+def insisting(model: str) -> bytes:
+    """Load a model by name and compute on the frame until that works."""
+    calls = (
+        f"(call $load_by_name (i32.const {TEXT_AT}) (i32.const {len(model)}) (i32.const 0))",
+        "(call $init (i32.load (i32.const 0)) (i32.const 4))",
+        "(call $frame_set_input (local.get $frame) (i32.load (i32.const 4)) (i32.const 0))",
+    )
+    steps = " ".join(f"(drop {call})" for call in calls)
+    again = "(loop $l (br_if $l (call $compute (i32.load (i32.const 4)))))"
+    imports = ("frame_set_input", "load_by_name", "init", "compute")
+    return reactor(f"{steps} {again} (i32.const 0)", imports, model.encode())
+
+
 # -- refused at deploy -----------------------------------------------------------------------------
 
 STEADY = labelled("steady")

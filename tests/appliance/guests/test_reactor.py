@@ -11,6 +11,7 @@ from appliance.guests.reactor import ReactorRunner
 from appliance.records import Frame
 from tests.appliance import watguests as guests
 from tests.appliance.workshop import Workshop, put_model
+from wasi_nn.executor import Cancellation
 
 # Answers how often this very instance was asked; at the third frame it does `end`.
 COUNTING = """
@@ -195,4 +196,21 @@ def test_sources_that_are_kept_are_bounded(
     said = [runner.run(of(frame, source)).outputs[0] for source in ("a", "b", "a", "c", "a", "b")]
 
     assert [b'{"n":1}', b'{"n":1}', b'{"n":2}', b'{"n":1}', b'{"n":3}', b'{"n":1}'] == said
+    runner.close()
+
+
+@pytest.mark.parametrize("is_busy", [True, False], ids=["the box's", "the guest's"])
+def test_a_deadline_says_whose_fault_it_was(
+    workshop: Workshop, frame: Frame, *, is_busy: bool
+) -> None:
+    """A guest that insists on a busy box is not to blame; one that spins is."""
+    put_model(workshop.models)
+    wasm = guests.insisting("tiny") if is_busy else guests.looping()
+    runner = ReactorRunner(workshop.program(wasm, "[limits]\ndeadline_s = 0.05"), 1)
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(GuestFailed, match="its deadline") as raised:
+        runner.run(frame, cancellation)
+
+    assert is_busy is raised.value.is_overload
     runner.close()
