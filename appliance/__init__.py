@@ -5,7 +5,8 @@ guest ABIs are next door in `wasi_nn`. Imports go down only:
 
     L0  errors settings logs records files shipped scratch   supervision/ (keeps the service alive)
     L1  batching lanestats stacking calls (what runs together)   manifests preprocess pictures
-        bundles   metrics (snapshots as text)   marks suspicion quarantine (what crashed the box)
+        bundles quiet   metrics (snapshots as text)   marks suspicion quarantine (what crashed the
+        box)
     L2  scheduler lanes   planning plans (how a graph is best run)   models   guests/   store/
         feed (predictions as they come)
     L3  apps pipeline (frame -> prediction)   deploy inbox

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 # Compiled guests are refused, with the reason beside them; left alone they would seem lost.
 SUFFIXES = (".wasm", ".zip", ".cwasm")
 
-# While something is settling; a fifth of the shortest wait.
-_LOOK_EVERY_S = 0.02
+# While something is settling; a tenth of the shortest wait.
+_LOOK_EVERY_S = 0.01
 
 Signature = tuple[int, int, int]
 
