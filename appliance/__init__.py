@@ -5,7 +5,7 @@ guest ABIs are next door in `wasi_nn`. Imports go down only:
 
     L0  errors settings logs records files shipped scratch   supervision/ (keeps the service alive)
     L1  batching lanestats stacking calls (what runs together)   manifests preprocess pictures
-        archives bundles golden   metrics (snapshots as text)
+        archives bundles golden quiet   metrics (snapshots as text)
         marks suspicion quarantine (what crashed the box)
     L2  scheduler lanes   planning plans (how a graph is best run)   models   guests/   store/
         feed (predictions as they come)   trials/ (new versions, each in a throw-away process)

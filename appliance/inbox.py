@@ -58,8 +58,8 @@ from appliance.trust.signing import Signature
 
 log = logging.getLogger(__name__)
 
-# While something is settling; a fifth of the shortest wait.
-_LOOK_EVERY_S = 0.02
+# While something is settling; a tenth of the shortest wait.
+_LOOK_EVERY_S = 0.01
 # How long a folder may lack something before that is reported; a large file takes a while to
 # begin. Whenever it is complete it is taken.
 INCOMPLETE_S = 60.0

@@ -124,16 +124,8 @@ class Served:
         self._picture = sample()
 
     def show(self, app: str) -> None:
-        """Show the app a picture until it answers: until it is live there is no such app."""
-        end_s = time.monotonic() + _ANSWER_TIMEOUT_S
-        while True:
-            answer = self._http.post(f"/v1/apps/{app}/frames", content=self._picture)
-            if answer.status_code != httpx.codes.NOT_FOUND:
-                break
-            if time.monotonic() > end_s:
-                raise TimeoutError(f"app {app}: not live after {_ANSWER_TIMEOUT_S:.0f} s")
-            # Not in the way of what it waits for.
-            time.sleep(_ASK_EVERY_S)
+        """Show the app a picture."""
+        answer = self._http.post(f"/v1/apps/{app}/frames", content=self._picture)
         answer.raise_for_status()
         assert answer.json()["predictions"], "the classifier sees something in every picture"
 
@@ -145,12 +137,22 @@ class Served:
     def drop(self, app: str, wasm: bytes) -> None:
         """Drop a bundle into the inbox, and have the first answer."""
         (self._settings.inbox / f"{app}.zip").write_bytes(write_bundle(wasm, MANIFEST))
+        self._await(app)
         self.show(app)
 
     def drop_alone(self, app: str, wasm: bytes) -> None:
         """Drop a lone .wasm into the inbox, and have the first answer."""
         (self._settings.inbox / f"{app}.wasm").write_bytes(wasm)
+        self._await(app)
         self.show(app)
+
+    def _await(self, app: str) -> None:
+        """Ask until the app is live: a short question, not in the way of what it waits for."""
+        end_s = time.monotonic() + _ANSWER_TIMEOUT_S
+        while self._http.get(f"/v2/models/{app}/ready").status_code != httpx.codes.OK:
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"app {app}: not live after {_ANSWER_TIMEOUT_S:.0f} s")
+            time.sleep(_ASK_EVERY_S)
 
     def delete(self, app: str) -> None:
         self._http.delete(f"/v1/apps/{app}").raise_for_status()
