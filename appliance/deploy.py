@@ -296,8 +296,9 @@ class Deployer:
             if self._shelf.is_disabled(name):
                 self._table.disable(name)
                 continue
-            version = self._shelf.current(name)
+            version = None
             try:
+                version = self._shelf.recovered(name)
                 bundle, manifest = self._read(name, version)
                 self._bring_up(bundle, manifest, before_switch=lambda: None)
             except ApplianceError as exc:

@@ -69,11 +69,21 @@ HOLDERS = {
     },
     "sqlite3": {
         f"appliance.store.{name}"
-        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+        for name in (
+            "connections",
+            "damage",
+            "history",
+            "query",
+            "retention",
+            "rollup",
+            "schema",
+            "summary",
+        )
     },
     "signal": {
         "appliance.cli.demo",
         "appliance.cli.serve",
+        "appliance.guests.compiler",
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
