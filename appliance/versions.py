@@ -90,7 +90,7 @@ class AppShelf:
     def recovered(self, name: str) -> str | None:
         """Tell what the pointer names; the version put in front last if it is lost or damaged."""
         pointed = self.current(name)
-        if pointed is not None:
+        if pointed is not None and (self._folder / name / pointed).is_dir():
             return pointed
         found = self.versions(name)
         if not found:
