@@ -38,6 +38,18 @@ def guest(label: str, mark: int = 0) -> bytes:
     return guests.labelled(label) + b"\0" + bytes([len(section)]) + section
 
 
+@contextmanager
+def connected(path: Path) -> Iterator[HTTPConnection]:
+    """Connect to a box. Raises: OSError; and HTTPException inside, when it goes away."""
+    # Not httpx: it connects anew, and leaves a socket open when nobody answers there.
+    http = HTTPConnection("box")
+    http.auto_open = 0
+    with socket.socket(socket.AF_UNIX) as http.sock:
+        http.sock.settimeout(60)
+        http.sock.connect(str(path))
+        yield http
+
+
 @dataclass
 class Frames:
     """A client that shows pictures without end, and notes what was acknowledged.
@@ -65,12 +77,7 @@ class Frames:
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            # Not httpx: it connects anew, and leaves a socket open when nobody answers there.
-            http = HTTPConnection("box")
-            http.auto_open = 0
-            with socket.socket(socket.AF_UNIX) as http.sock, suppress(OSError, HTTPException):
-                http.sock.settimeout(60)
-                http.sock.connect(str(self.socket))
+            with suppress(OSError, HTTPException), connected(self.socket) as http:
                 while not self._stop.wait(_PAUSE_S):
                     self._show(http)
             self._stop.wait(_PAUSE_S)
@@ -161,14 +168,12 @@ class Killing:
         return pool.submit(lambda: None)
 
     def _put(self, wasm: bytes) -> bool:
-        transport = httpx.HTTPTransport(uds=str(self.box.socket))
-        with (
-            suppress(httpx.TransportError),
-            httpx.Client(transport=transport, base_url="http://box", timeout=60) as http,
-        ):
-            response = http.put(f"/v1/apps/{APP}", content=wasm)
-            is_refused = response.status_code == 503 and "the box is starting" in response.text
-            assert is_refused or response.status_code == 200, response.text
+        with suppress(OSError, HTTPException), connected(self.box.socket) as http:
+            http.request("PUT", f"/v1/apps/{APP}", wasm)
+            response = http.getresponse()
+            body = response.read()
+            is_refused = response.status == 503 and b"the box is starting" in body
+            assert is_refused or response.status == 200, body
             return not is_refused
         return False
 
