@@ -28,7 +28,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from appliance.errors import Conflict, Unavailable
-from appliance.store.damage import clear_way, code_of, has_log, is_damage, set_database_aside
+from appliance.store.damage import (
+    FAULTS,
+    clear_way,
+    code_of,
+    has_log,
+    is_damage,
+    set_database_aside,
+)
 from appliance.store.schema import make_current
 
 logger = logging.getLogger(__name__)
@@ -103,7 +110,7 @@ class Connections:
         with self._write_lock, self._translated():
             try:
                 return self._transact(action)
-            except sqlite3.DatabaseError as exc:
+            except FAULTS as exc:
                 if not is_damage(exc):
                     raise
                 self._begin_anew(exc)
@@ -115,7 +122,7 @@ class Connections:
             generation = self._generation
             try:
                 return self._look(action)
-            except sqlite3.DatabaseError as exc:
+            except FAULTS as exc:
                 if not is_damage(exc):
                     if self._writer is not None or not self._is_open:
                         raise
@@ -144,7 +151,7 @@ class Connections:
         with self._write_lock:
             try:
                 self._connect_writer()
-            except sqlite3.Error:
+            except (sqlite3.Error, UnicodeDecodeError):
                 # What is in the log is not in the file, and the file may be between two states.
                 if has_log(self._path):
                     raise
@@ -182,13 +189,16 @@ class Connections:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         # check_same_thread: the locks see to it that one thread at a time has a connection.
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}",
             uri=True,
             timeout=_BUSY_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
         )
+        # Of damaged text what reads: one bad row must not hide the page that it is on.
+        connection.text_factory = _text
+        return connection
 
     def _connect_writer(self) -> sqlite3.Connection:
         """Give the writer; after a damage it is made again."""
@@ -196,7 +206,7 @@ class Connections:
             self._clear_way()
             try:
                 self._writer = self._prepare()
-            except sqlite3.DatabaseError as exc:
+            except FAULTS as exc:
                 if not is_damage(exc):
                     raise
                 self._begin_anew(exc)
@@ -227,7 +237,7 @@ class Connections:
             raise
         return connection
 
-    def _begin_anew(self, damage: sqlite3.Error) -> None:
+    def _begin_anew(self, damage: Exception) -> None:
         """Set the damaged file aside, with its log, and begin an empty one."""
         self._disconnect()
         aside = set_database_aside(self._path, self._clock)
@@ -254,9 +264,13 @@ class Connections:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as exc:
             self._count("failed")
             raise Unavailable(
                 f"predictions: the database failed: {exc}; check the disk's space and rights",
                 retry_after_s=_RETRY_AFTER_S,
             ) from exc
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")

@@ -16,12 +16,18 @@ SUFFIXES = ("", "-wal", "-shm")
 _WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+# The binding cannot even read SQLite's message where that quotes what is damaged.
+FAULTS = (sqlite3.DatabaseError, UnicodeDecodeError)
+
+
+def is_damage(error: Exception) -> bool:
     """Tell whether SQLite says that the file is damaged, or none of its own."""
+    if isinstance(error, UnicodeDecodeError) or "unsupported file format" in str(error):
+        return True
     return code_of(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def code_of(error: sqlite3.Error) -> int:
+def code_of(error: Exception) -> int:
     """Give the low byte: extended codes such as SQLITE_CORRUPT_INDEX say the same in more words."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
