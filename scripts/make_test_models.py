@@ -120,9 +120,8 @@ def make_onnx_crashes() -> None:
     pool = helper.make_node(
         "MaxPool", ["x"], ["y"], kernel_shape=[7, 2**31], auto_pad="SAME_LOWER", ceil_mode=1
     )
-    double = TensorProto.DOUBLE
-    sides = [value("x", [1, 1, 8, 8], double)], [value("y", None, double)]
-    save_onnx("hang_pool.onnx", [pool], *sides, **newest)
+    sides = [value(name, [1, 1, 8, 8], TensorProto.DOUBLE) for name in "xy"]
+    save_onnx("hang_pool.onnx", [pool], sides[:1], sides[1:], **newest)
 
 
 def make_onnx_greedy() -> None:
