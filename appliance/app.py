@@ -21,8 +21,9 @@ from appliance.cameras.table import CameraTable
 from appliance.deploy import Deployer
 from appliance.deploying.chores import Chores
 from appliance.drops import ModelDrops
+from appliance.errors import Unavailable
 from appliance.feed import Feed
-from appliance.files import make_dirs
+from appliance.files import make_dirs, set_aside, sweep_temporaries
 from appliance.guests.aot import AotCache
 from appliance.guests.engine import GuestEngine
 from appliance.guests.program import Host
@@ -178,13 +179,14 @@ class Box:
             starting.callback(self.log_ring.close)
             make_dirs(self.settings.state)
             make_dirs(self.settings.run_dir)
+            self._tidy()
             self.guard.open(self.settings.run_dir, self._fate)
             starting.callback(self.guard.marks.close)
             self.models.open()
             self._scratch.open()
             starting.callback(self._scratch.close)
-            self.store.open()
             starting.callback(self.store.close)
+            self._open_history()
             self.engine.start()
             # Stopped after the guests: a guest's deadline counts on the ticks.
             starting.callback(self.engine.stop)
@@ -214,6 +216,28 @@ class Box:
         self.readiness.begin()
         log.info("box started state=%s apps=%d", self.settings.state, len(self.apps.names()))
 
+    def _tidy(self) -> None:
+        """Sweep what a crash left where nobody else does, and make way for folders."""
+        settings = self.settings
+        for folder in (settings.state, settings.cache_aot, settings.cache_plans):
+            sweep_temporaries(folder)
+        for folder in (settings.apps, settings.inbox, settings.cache_aot.parent,
+                       settings.cache_aot, settings.cache_plans):  # fmt: skip
+            if folder.exists() and not folder.is_dir():
+                set_aside(folder)
+
+    def _open_history(self) -> None:
+        """Open the history; a box on a full or read-only disk serves without."""
+        try:
+            self.store.open()
+        except Unavailable as exc:
+            log.error("history not kept until the disk allows it reason=%s", exc)
+
+    def problems(self) -> list[str]:
+        """Say what somebody should look at, though the box serves."""
+        cameras = [f"cameras: {name}: {text}" for name, text in self.cameras.problems().items()]
+        return [*self.store.problems(), *filter(None, [self.quarantine.problem()]), *cameras]
+
     def stop(self) -> None:
         """Stop in reverse; what is under way is finished."""
         self.readiness.stop()
@@ -242,6 +266,8 @@ class Box:
                     max_rows=self.settings.predictions_max_rows,
                     max_age_s=self.settings.predictions_max_age_days * _DAY_S,
                 )
-            except Exception:
+            except Unavailable as exc:
                 # A full disk; the next round tries again.
+                log.warning("history not trimmed reason=%s", exc)
+            except Exception:
                 log.exception("history not trimmed")

@@ -6,6 +6,7 @@ Guarantees:
 2. `remove_tree`: at any instant the name shows the whole folder or nothing.
 3. Everything unfinished is named `.tmp-*`; `sweep_temporaries` at start, before anything else
    writes, is all the repair there is.
+4. What is damaged, or no file where one belongs, is set aside under a dated name, never deleted.
 
 Reading refuses what is not a regular file: a FIFO dropped into the inbox must not hang the box.
 """
@@ -18,6 +19,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -39,10 +41,26 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        # A temporary's name tells nobody anything.
+        name = "a new file" if path.name.startswith(TEMPORARY_PREFIX) else path.name
         raise Unavailable(
-            f"cannot write {path.name}: {exc.strerror or exc}; check the disk's space and rights",
+            f"cannot write {name}: {exc.strerror or exc}; check the disk's space and rights",
             retry_after_s=_DISK_RETRY_S,
         ) from exc
+
+
+def is_read_only(folder: Path) -> bool:
+    """Find out whether a folder's disk is read-only, by trying.
+
+    A disk that turned read-only by itself, after an error, still claims otherwise (access(2)).
+    """
+    probe = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as exc:
+        return exc.errno == errno.EROFS
+    return False
 
 
 def temporary_beside(path: Path) -> Path:
@@ -59,8 +77,29 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def set_aside(path: Path) -> Path | None:
+    """Move what is damaged out of the way, as <name>.corrupt-<Unix seconds>; a link goes itself.
+
+    Returns: where it is now; None if the disk refuses, and it is still there.
+    """
+    stamp = f"{path.name}.corrupt-{int(time.time())}"
+    aside = path.with_name(stamp)
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"{stamp}-{number}")
+    try:
+        path.rename(aside)
+        sync_folder(path.parent)
+    except OSError as exc:
+        log.error("damaged and still there name=%s reason=%s", path.name, exc.strerror)
+        return None
+    log.error("damaged, set aside name=%s kept=%s", path.name, aside.name)
+    return aside
+
+
 def write_atomic(path: Path, content: bytes | memoryview, *, mode: int = 0o640) -> None:
-    """Put the content under the name, whole or not at all.
+    """Put the content under the name, whole or not at all; a folder of that name is set aside.
 
     mode: rights of the file, whatever the umask says.
     Raises: Unavailable if the disk refuses; the old content is still there.
@@ -76,6 +115,8 @@ def write_atomic(path: Path, content: bytes | memoryview, *, mode: int = 0o640) 
                 file.flush()
                 os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
+            if path.is_dir() and not path.is_symlink():
+                set_aside(path)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -98,7 +139,7 @@ def read_pointer(pointer: Path) -> str | None:
     """Tell which neighbour a pointer names; None if there is no pointer or it is damaged."""
     try:
         name = read_bounded(pointer, max_bytes=_POINTER_BYTES).decode().strip()
-    except (NotFound, TooBig, UnicodeDecodeError):
+    except (NotFound, TooBig, BadRequest, UnicodeDecodeError):
         return None
     return name if _is_plain(name) else None
 
@@ -205,15 +246,19 @@ def _delete(path: Path) -> None:
 def sweep_temporaries(folder: Path) -> int:
     """Remove what a crash left unfinished directly in a folder; returns how many.
 
-    Only for the start of the box: a temporary that is being written now looks the same.
+    Only for the start of the box: a temporary that is being written now looks the same. What the
+    disk does not let go of stays until another start: nobody reads it.
     """
-    if not folder.is_dir():
-        return 0
-    left = [p for p in folder.iterdir() if p.name.startswith(TEMPORARY_PREFIX)]
-    for path in left:
-        with writing(path):
+    removed = 0
+    try:
+        for path in [p for p in folder.iterdir() if p.name.startswith(TEMPORARY_PREFIX)]:
             _delete(path)
-    return len(left)
+            removed += 1
+    except (FileNotFoundError, NotADirectoryError):
+        return removed
+    except OSError as exc:
+        log.warning("unfinished files not removed in=%s reason=%s", folder.name, exc.strerror)
+    return removed
 
 
 @contextlib.contextmanager

@@ -141,6 +141,7 @@ def _marks_in(content: bytes) -> tuple[Mark, ...]:
             continue
         (began_s,) = _BEGAN.unpack_from(content, at + 1)
         text = content[at + _TEXT_AT : at + SLOT_BYTES]
-        name, version = (part.decode("utf-8", "replace") for part in text.split(b"\0")[:2])
-        found.append(Mark(Doing(content[at]), name, version, began_s))
+        parts = [part.decode("utf-8", "replace") for part in text.split(b"\0")]
+        if len(parts) > 2:
+            found.append(Mark(Doing(content[at]), parts[0], parts[1], began_s))
     return tuple(found)

@@ -9,6 +9,9 @@
     edge_graph_loads_total{outcome}                      loaded, cached, failed
     edge_app_frames_total{app,outcome}                   answered, or why not
     edge_deploys_total{kind,outcome}                     deploy, rollback, ...; live, failed
+    edge_history_predictions_total{outcome}              stored; missed: the disk refused
+    edge_history_set_aside_total                         damaged files of the history
+    edge_state_free_bytes                                left on the state folder's disk
     edge_camera_..., edge_frame_to_prediction_seconds    see `camerametrics`
 
 Read from snapshots when asked; nothing is counted twice and nothing runs in between. Labels are
@@ -38,6 +41,16 @@ class AppCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskCounts:
+    """Predictions of the history, its files set aside, and what is left on the disk, if known."""
+
+    stored: int
+    missed: int
+    set_aside: int
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that is shown.
 
@@ -52,6 +65,7 @@ class Snapshot:
     cameras: tuple[CameraCounts, ...] = ()
     viewers: int = 0
     deploys: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    disk: DiskCounts | None = None
 
 
 def render(snapshot: Snapshot) -> bytes:
@@ -95,6 +109,8 @@ class _Shown:
         for labels, count in sorted(self._snapshot.deploys.items()):
             deploys.add_metric(labels, count)
         yield deploys
+        if self._snapshot.disk is not None:
+            yield from _disk(self._snapshot.disk)
         yield from families(self._snapshot.cameras, self._snapshot.viewers)
 
     def _models(self) -> Iterable[Metric]:
@@ -126,3 +142,19 @@ class _Shown:
             failures.add_metric((*labels, "BACKEND"), sum(c.failures for c in counted))
         yield from families.values()
         yield failures
+
+
+def _disk(counts: DiskCounts) -> Iterable[Metric]:
+    rows = CounterMetricFamily(
+        "edge_history_predictions", "predictions stored, and missed", labels=("outcome",)
+    )
+    rows.add_metric(("stored",), counts.stored)
+    rows.add_metric(("missed",), counts.missed)
+    yield rows
+    yield CounterMetricFamily(
+        "edge_history_set_aside", "damaged files of the history", value=counts.set_aside
+    )
+    if counts.free_bytes is not None:
+        yield GaugeMetricFamily(
+            "edge_state_free_bytes", "left on the disk", value=counts.free_bytes
+        )

@@ -91,7 +91,8 @@ class Pipeline:
         try:
             ids = self._store.append(predictions)
         except Unavailable as exc:
-            log.error("predictions not stored reason=%s", exc)
+            # The store says when this begins and ends; a line for each frame would fill the disk.
+            log.debug("predictions not stored reason=%s", exc)
             # What is stored the store publishes; who watches sees these all the same.
             self._feed.publish(predictions)
             return predictions, False

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import ApplianceError, NotFound, Unavailable
-from appliance.files import read_bounded, write_atomic
+from appliance.files import read_bounded, set_aside, write_atomic
 from appliance.marks import Mark
 from appliance.suspicion import (
     STRIKES,
@@ -69,6 +69,11 @@ class Quarantine:
         self._lock = threading.Lock()
         self._strikes: dict[Subject, tuple[float, ...]] = {}
         self._sentences: dict[Subject, Sentence] = {}
+        self._problem = ""
+
+    def problem(self) -> str:
+        """Say what was wrong with the file; "" if nothing was."""
+        return self._problem
 
     def open(self) -> None:
         """Read what is known; a damaged file costs the strikes, not the start."""
@@ -76,8 +81,12 @@ class Quarantine:
             self._strikes, self._sentences = _parse(read_bounded(self._file, max_bytes=_MAX_BYTES))
         except NotFound:
             return
-        except (ApplianceError, ValueError, KeyError, TypeError) as exc:
-            log.warning("quarantine.json ignored reason=%s", exc)
+        except (ApplianceError, ValueError, LookupError, TypeError, ArithmeticError,
+                RecursionError) as exc:  # fmt: skip
+            aside = set_aside(self._file)
+            kept = "" if aside is None else f" and is now {aside.name}"
+            self._problem = f"quarantine.json was damaged{kept}; what was quarantined runs again"
+            log.error("quarantines forgotten reason=%s", exc)
 
     def judge(self, marks: tuple[Mark, ...], fate: str, now_s: float) -> frozenset[Subject]:
         """Give strikes for a death of the service. now_s: monotonic seconds.
@@ -156,7 +165,7 @@ def _key(subject: Subject) -> tuple[str, str, str]:
 def _parse(
     content: bytes,
 ) -> tuple[dict[Subject, tuple[float, ...]], dict[Subject, Sentence]]:
-    """Raises: ValueError, KeyError, TypeError for what we did not write."""
+    """Raises: for what we did not write, whatever comes of it."""
     value: Any = json.loads(content)
     strikes = {
         Subject(Kind(kind), str(name), str(version)): tuple(float(at) for at in times)

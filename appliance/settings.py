@@ -170,10 +170,21 @@ def state_folder(chosen: Path | str | None = None) -> Path:
         ) from exc
 
 
+def _check_length(run: Path) -> None:
+    length = len(os.fsencode(run / "appliance.sock"))
+    if length > _MAX_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"a shorter folder: its socket's path has {length} bytes and the kernel takes at"
+            f" most {_MAX_SOCKET_PATH_BYTES}"
+        )
+
+
 class Settings(BaseSettings):
     """The operator's decisions; build them with `load_settings`, which explains what is wrong.
 
     socket_group: a group's name, None leaves the group alone.   socket_mode: rights of sockets.
+    run: the folder of the sockets and of what is in flight; None = run/ in the state folder. Give
+        one in memory (/run/appliance) to a box that is to start on a read-only state folder.
     max_pixels: of one picture, width * height.
     max_model_bytes: of one version of a model as it is uploaded, all its files together.
     isolation: a process costs 90 to 190 MB and 0.1 to 0.2 ms a run, and survives a bad model.
@@ -205,6 +216,7 @@ class Settings(BaseSettings):
     )
 
     state: Path = Field(default_factory=state_folder)
+    run: Path | None = None
     socket_group: str | None = None
     socket_mode: Annotated[int, BeforeValidator(_parse_mode), Field(ge=0, le=0o777)] = 0o660
     limits: AppLimits = AppLimits()
@@ -238,13 +250,18 @@ class Settings(BaseSettings):
     @classmethod
     def _resolve_state(cls, state: Path) -> Path:
         state = state_folder(state)
-        length = len(os.fsencode(state / "run" / "appliance.sock"))
-        if length > _MAX_SOCKET_PATH_BYTES:
-            raise ValueError(
-                f"a shorter folder: its socket's path has {length} bytes and the kernel takes at"
-                f" most {_MAX_SOCKET_PATH_BYTES}"
-            )
+        _check_length(state / "run")
         return state
+
+    @field_validator("run")
+    @classmethod
+    def _check_run(cls, run: Path | None) -> Path | None:
+        if run is None:
+            return None
+        if not run.is_absolute():
+            raise ValueError("an absolute folder, such as /run/appliance")
+        _check_length(run)
+        return run
 
     @classmethod
     def settings_customise_sources(
@@ -298,7 +315,7 @@ class Settings(BaseSettings):
 
     @property
     def run_dir(self) -> Path:
-        return self.state / "run"
+        return self.state / "run" if self.run is None else self.run
 
     @property
     def socket_path(self) -> Path:

@@ -74,7 +74,11 @@ class AppShelf:
 
     def open(self) -> None:
         """Make the folder, and sweep what a crash left; only for the start."""
-        make_dirs(self._folder)
+        try:
+            make_dirs(self._folder)
+        except Unavailable as exc:
+            # A full or read-only disk: the first version makes it.
+            log.warning("no folder of apps reason=%s", exc)
         sweep_temporaries(self._folder)
         for name in self.names():
             sweep_temporaries(self._folder / name)
@@ -96,6 +100,21 @@ class AppShelf:
     def current(self, name: str) -> str | None:
         """Tell which version the pointer names; None if there is no pointer or it is damaged."""
         return read_pointer(self._folder / name / CURRENT)
+
+    def recovered(self, name: str) -> str | None:
+        """Tell what the pointer names; the version put in front last if it is lost or damaged."""
+        pointed = self.current(name)
+        if pointed is not None and (self._folder / name / pointed).is_dir():
+            return pointed
+        found = self.versions(name)
+        if not found:
+            return None
+        log.error("pointer lost, taking the newest app=%s version=%s", name, found[0].version)
+        try:
+            replace_pointer(self._folder / name / CURRENT, found[0].version)
+        except Unavailable as exc:
+            log.warning("pointer not mended app=%s reason=%s", name, exc)
+        return found[0].version
 
     def versions(self, name: str) -> tuple[StoredVersion, ...]:
         """List an app's versions, the one put in front last comes first."""
@@ -210,7 +229,9 @@ class AppShelf:
             os.utime(home / version, ns=(moment_ns, moment_ns))
         except OSError as exc:
             raise Unavailable(f"version {version}: {exc.strerror}; deploy the app again") from exc
-        replace_pointer(home / CURRENT, version)
+        # As it stands it needs no disk: an app is switched on again though that is full.
+        if self.current(name) != version:
+            replace_pointer(home / CURRENT, version)
 
     def trim(self, name: str, *, kept: int, before: str = "") -> None:
         """Keep the versions that were in front last, the current one and the one before always.

@@ -39,6 +39,7 @@ def main() -> None:
     make_onnx_nets()
     make_onnx_traps()
     make_onnx_greedy()
+    make_onnx_crashes()
     make_onnx_external()
     make_openvino()
     make_tflite_nets()
@@ -102,6 +103,25 @@ def make_onnx_nets() -> None:
         [value("x", [2, 2], bf16)],
         [value("y", [2, 2], bf16)],
     )
+
+
+def make_onnx_crashes() -> None:
+    """Write models that end the process when ONNX Runtime 1.32 loads or runs them, and one that it
+    runs for ever. Found by fuzzing: an operator, and attributes that make no sense."""
+    newest = {"opset_imports": [helper.make_opsetid("", 18)]}
+    x, y = [value("x", [1, 4])], [value("y", None)]
+    at = helper.make_tensor("at", TensorProto.INT64, [1, 1], [0])
+    gather = helper.make_node("GatherND", ["x", "at"], ["y"], batch_dims=-7)
+    save_onnx("crash_gather_nd.onnx", [gather], x, y, constants=[at], **newest)
+    split = helper.make_node("Split", ["x"], ["y", "z"], num_outputs=1)
+    save_onnx("crash_split_outputs.onnx", [split], x, [*y, value("z", None)], **newest)
+    noise = helper.make_node("RandomUniformLike", ["x"], ["y"], low=1.0, high=0.0)
+    save_onnx("crash_random_range.onnx", [noise], x, [value("y", [1, 4])], **newest)
+    pool = helper.make_node(
+        "MaxPool", ["x"], ["y"], kernel_shape=[7, 2**31], auto_pad="SAME_LOWER", ceil_mode=1
+    )
+    sides = [value(name, [1, 1, 8, 8], TensorProto.DOUBLE) for name in "xy"]
+    save_onnx("hang_pool.onnx", [pool], sides[:1], sides[1:], **newest)
 
 
 def make_onnx_greedy() -> None:
@@ -318,6 +338,14 @@ def make_tflite_crashes() -> None:
     save_tflite("crash_negative_scale.tflite", ends, [add([0, 1])], [[0, 1], [2]])
     ends[2] = quantised("y", int8, 1e-12)
     save_tflite("crash_scales_apart.tflite", ends, [add([0, 1])], [[0, 1], [2]])
+    ends[2] = quantised("y", int8, 1e34)
+    save_tflite("crash_scale_huge.tflite", ends, [add([0, 1])], [[0, 1], [2]])
+    window = tfl.Pool2DOptionsT()
+    window.padding, window.strideW, window.strideH = tfl.Padding.VALID, 1, 1
+    window.filterWidth, window.filterHeight = 5, -(2**31)
+    pool = operator(op.AVERAGE_POOL_2D, [0], [1], Pool2DOptions=window)
+    ends = [tensor("x", [1, 5, 5, 1]), tensor("y", [1, 1, 1, 1])]
+    save_tflite("crash_pool_window.tflite", ends, [pool], [[0], [1]])
     branch = tfl.IfOptionsT()
     branch.thenSubgraphIndex = branch.elseSubgraphIndex = 0
     again = [tensor("x", [1, 4]), tensor("c", [1], tfl.TensorType.BOOL), tensor("y", [1, 4])]

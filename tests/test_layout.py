@@ -82,15 +82,24 @@ HOLDERS = {
     },
     "sqlite3": {
         f"appliance.store.{name}"
-        for name in ("connections", "history", "query", "retention", "rollup", "schema", "summary")
+        for name in (
+            "connections",
+            "damage",
+            "history",
+            "query",
+            "retention",
+            "rollup",
+            "schema",
+            "summary",
+        )
     },
     "signal": {
         "appliance.cli.demo",
         "appliance.cli.serve",
+        "appliance.guests.compiler",
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
-        "appliance.guests.compiler",
         "appliance.guests.compiling",
         "appliance.quiet",
         "appliance.cameras.process",

@@ -84,6 +84,7 @@ def create_api(box: Rooms, now: Callable[[], float], *, token: bytes | None = No
             uptime_s=round(now() - box.started_at, 3),
             apps=len(box.apps.names()),
             memory_bytes=resident_bytes(),
+            problems=box.problems(),
         )
 
     @api.get("/readyz", tags=["health"])

@@ -1,5 +1,6 @@
 """`/metrics` over the socket, as Prometheus reads it."""
 
+import shutil
 from collections.abc import Iterator
 
 from fastapi import APIRouter
@@ -10,7 +11,7 @@ from appliance.api.rooms import Rooms
 from appliance.camerametrics import AppFrames, CameraCounts
 from appliance.cameras.states import CameraState
 from appliance.lanestats import GraphStatistics
-from appliance.metrics import MEDIA_TYPE, AppCounts, Snapshot, render
+from appliance.metrics import MEDIA_TYPE, AppCounts, DiskCounts, Snapshot, render
 
 router = APIRouter(tags=["health"])
 
@@ -41,7 +42,17 @@ def _snapshot(box: Rooms) -> Snapshot:
         tuple(_cameras(box)),
         box.viewing.seats.taken,
         box.deployer.outcomes(),
+        _disk(box),
     )
+
+
+def _disk(box: Rooms) -> DiskCounts:
+    counts = box.store.counts()
+    try:
+        free_bytes = shutil.disk_usage(box.settings.state).free
+    except OSError:
+        free_bytes = None
+    return DiskCounts(counts.stored, counts.missed, counts.set_aside, free_bytes)
 
 
 def _apps(box: Rooms) -> list[AppCounts]:

@@ -46,3 +46,7 @@ class Rooms(Protocol):
     store: PredictionStore
     uploads: ModelUploads
     viewing: Viewing
+
+    def problems(self) -> list[str]:
+        """Say what somebody should look at, though the box serves."""
+        ...

@@ -11,11 +11,11 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from appliance.errors import Conflict, Unavailable
-from appliance.files import make_dirs
+from appliance.files import is_read_only, make_dirs
 from appliance.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ def bind(settings: Settings, given: socket.socket | None = None) -> Iterator[soc
     Raises: Conflict if another box runs over this state folder; Unavailable if the place or the
     group is not to be had.
     """
-    make_dirs(settings.run_dir)
-    with _alone(settings.run_dir):
+    _make_folders(settings)
+    with _alone(settings.state, settings), _alone(settings.run_dir, settings):
         if given is not None:
             yield given
             return
@@ -41,23 +41,44 @@ def bind(settings: Settings, given: socket.socket | None = None) -> Iterator[soc
             yield listener
         finally:
             listener.close()
-            settings.socket_path.unlink(missing_ok=True)
+            # On a disk that has become read-only it stays, for the next start to remove.
+            with suppress(OSError):
+                settings.socket_path.unlink(missing_ok=True)
+
+
+def _make_folders(settings: Settings) -> None:
+    """Raises: Unavailable, saying what to do about a state folder that cannot be written."""
+    try:
+        make_dirs(settings.state)
+        make_dirs(settings.run_dir)
+    except Unavailable as exc:
+        raise Unavailable(f"{exc}{_cure(settings)}") from exc
+
+
+def _cure(settings: Settings) -> str:
+    if settings.run is not None or not is_read_only(settings.state):
+        return ""
+    return (
+        "; the state folder is read-only: set `run` (APPLIANCE_RUN) to a folder in memory, such as "
+        "/run/appliance, and the box serves from it what is deployed, without history"
+    )
 
 
 @contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """Hold the state folder: of two boxes that start at once, only one finds the socket stale."""
+def _alone(folder: Path, settings: Settings) -> Iterator[None]:
+    """Hold a folder: of two boxes that start at once, only one finds the socket stale."""
     try:
-        descriptor = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # The folder itself, opened for reading: it can be held on a read-only disk.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
-        raise Unavailable(f"lock: cannot be opened: {exc.strerror}") from exc
+        raise Unavailable(f"{folder.name}: cannot be opened: {exc.strerror}") from exc
     try:
         # The kernel lets go of it however the process ends, so it is never stale.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise Conflict(
-                f"socket {run_dir / 'appliance.sock'}: another appliance answers there; stop it or"
+                f"socket {settings.socket_path}: another appliance answers there; stop it or"
                 " use another --state"
             ) from exc
         yield
@@ -67,7 +88,10 @@ def _alone(run_dir: Path) -> Iterator[None]:
 
 def _open(settings: Settings) -> socket.socket:
     path = settings.socket_path
-    clear_way(path)
+    try:
+        clear_way(path)
+    except Unavailable as exc:
+        raise Unavailable(f"{exc}{_cure(settings)}") from exc
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _claim_folder(settings)
@@ -79,7 +103,10 @@ def _open(settings: Settings) -> socket.socket:
         if listener.getsockname():
             path.unlink(missing_ok=True)
         listener.close()
-        raise Unavailable(f"socket {path.name}: cannot be opened: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise Unavailable(
+            f"socket {path.name}: cannot be opened: {reason}{_cure(settings)}"
+        ) from exc
     return listener
 
 
@@ -130,7 +157,12 @@ def clear_way(path: Path) -> None:
             # Connecting to a plain file is refused in the same words.
             if not path.is_socket():
                 raise Unavailable(f"socket {path.name}: a file that is no socket is there") from exc
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as gone_wrong:
+                raise Unavailable(
+                    f"socket {path.name}: left over, and cannot be removed: {gone_wrong.strerror}"
+                ) from gone_wrong
             log.info("socket left over from a crash replaced path=%s", path.name)
             return
     raise Conflict(

@@ -25,8 +25,8 @@ from appliance.cameras.config import CameraConfig
 from appliance.cameras.discover import stable_url
 from appliance.cameras.states import Camera, CameraStatus
 from appliance.cameras.urls import redact
-from appliance.errors import ApplianceError, Conflict, NotFound, TooBig
-from appliance.files import make_dirs, read_bounded, write_atomic
+from appliance.errors import ApplianceError, Conflict, NotFound
+from appliance.files import make_dirs, read_bounded, set_aside, write_atomic
 from appliance.settings import explain
 
 log = logging.getLogger(__name__)
@@ -228,11 +228,11 @@ class CameraTable:
                 raise ValueError(f"wanted version {VERSION} and a list of cameras")
         except NotFound:
             return []
-        except (ValueError, KeyError, TypeError, RecursionError, TooBig) as exc:
-            aside = self._path.with_suffix(".json.damaged")
-            self._path.replace(aside)
-            log.error("cameras.json is no table, set aside as=%s reason=%s", aside.name, exc)
-            self._problems[FILE] = f"it was no table and is now {aside.name}; add the cameras anew"
+        except (ValueError, KeyError, TypeError, RecursionError, ApplianceError) as exc:
+            aside = set_aside(self._path)
+            kept = "" if aside is None else f" and is now {aside.name}"
+            log.error("cameras.json is no table reason=%s", exc)
+            self._problems[FILE] = f"it was no table{kept}; add the cameras anew"
             return []
         return entries
 

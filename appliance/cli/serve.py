@@ -20,9 +20,13 @@ from appliance.api.listeners import Listeners, listen
 from appliance.api.server import Serveable, Server, Serving
 from appliance.app import Box
 from appliance.cli.options import State, settings_of
+from appliance.errors import Unavailable
+from appliance.files import is_read_only
 from appliance.logs import LogLevel, LogStyle, configure
 from appliance.settings import MIB
 from appliance.supervision.link import Link
+
+log = logging.getLogger(__name__)
 
 # Read by whoever started us, to know that the socket answers.
 READY = "listening on "
@@ -73,6 +77,20 @@ def _say_ready(listeners: Listeners) -> None:
     lines = [f"{READY}{listener.name}\n" for listener in listeners.all]
     sys.stdout.write("".join(lines))
     sys.stdout.flush()
+
+
+def _served(box: Box, opened: contextlib.ExitStack) -> Serveable:
+    """Give the box, with its gRPC if that is wanted and there is a place for its socket."""
+    if not box.settings.grpc:
+        return box
+    try:
+        return opened.enter_context(_with_grpc(box))
+    except Unavailable as exc:
+        # Our own socket was handed over by the service before us, when the disk had turned.
+        if not is_read_only(box.settings.run_dir):
+            raise
+        log.error("grpc not served, the folder of sockets is read-only reason=%s", exc)
+        return box
 
 
 @contextlib.contextmanager
@@ -183,7 +201,7 @@ def run(
         watched = _Watched(box, line)
         watched.on_listening(listeners)
         api = create_api(box, time.time, token=listeners.token)
-        served = opened.enter_context(_with_grpc(box)) if settings.grpc else box
+        served = _served(box, opened)
         server = Server(served, Serving(
             api, listeners.all, lambda: watched.on_ready(listeners), watched.on_beat,
             watched.on_closed,

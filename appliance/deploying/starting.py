@@ -104,7 +104,7 @@ class Restorer:
         if parts.shelf.is_disabled(name):
             parts.table.disable(name)
             return
-        version = parts.shelf.current(name)
+        version = parts.shelf.recovered(name)
         deploy = self._judged(name, version)
         if deploy is not None and deploy.probation.is_bad and self._is_watched:
             try:

@@ -6,7 +6,9 @@ Rules:
 2. A damaged file is set aside with its log, as <name>.corrupt-<Unix seconds>, and an empty one is
    begun; the call that found the damage is served from that. Nothing is deleted.
 3. Whatever SQLite or the disk refuses is Unavailable. The connection that failed is not used
-   again, except the writer, which has rolled back.
+   again, except a writer that has rolled back on a full disk.
+4. A file that cannot be opened for writing, on a full or read-only disk, is read as it stands, and
+   every call tries to open it for writing again.
 
 Durability: WAL with synchronous=NORMAL. What was committed survives a kill -9 at any instant: it
 is in the kernel's cache. A power cut may take the last commits, up to the last checkpoint (1000
@@ -21,11 +23,19 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from appliance.errors import Unavailable
+from appliance.errors import Conflict, Unavailable
+from appliance.store.damage import (
+    FAULTS,
+    clear_way,
+    code_of,
+    has_log,
+    is_damage,
+    set_database_aside,
+)
 from appliance.store.schema import make_current
 
 logger = logging.getLogger(__name__)
@@ -35,6 +45,9 @@ _BUSY_TIMEOUT_S = 5.0
 _RETRY_AFTER_S = 10.0
 _WAL_KEPT_BYTES = 16 * 1024 * 1024
 _MAX_IDLE_READERS = 4
+# A writer that the disk failed like this may have been opened for reading only, or have lost its
+# files: the next call opens another, which works once the disk does.
+_STALE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 Result = TypeVar("Result")
 Action = Callable[[sqlite3.Connection], Result]
@@ -52,6 +65,7 @@ class Connections:
         self._is_open = False
         self._write_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._problem = ""
         # Guards what is below; held for no I/O.
         self._lock = threading.Lock()
         self._idle_readers: list[sqlite3.Connection] = []
@@ -66,11 +80,21 @@ class Connections:
     def open(self) -> None:
         """Open the database, making it if there is none.
 
-        Raises: Unavailable if the disk refuses; Conflict if a newer box wrote the file.
+        Raises: Unavailable if the disk refuses, and calls try again until it does not; Conflict if
+        a newer box wrote the file.
         """
-        with self._write_lock, self._translated():
-            self._connect_writer()
+        with self._write_lock:
             self._is_open = True
+            try:
+                with self._translated():
+                    self._connect_writer()
+            except Conflict:
+                self._is_open = False
+                raise
+
+    def problem(self) -> str:
+        """Say what was wrong with the file; "" if nothing was."""
+        return self._problem
 
     def close(self) -> None:
         """Close every connection; a second close does nothing."""
@@ -86,8 +110,8 @@ class Connections:
         with self._write_lock, self._translated():
             try:
                 return self._transact(action)
-            except sqlite3.DatabaseError as exc:
-                if not _is_damage(exc):
+            except FAULTS as exc:
+                if not is_damage(exc):
                     raise
                 self._begin_anew(exc)
                 return self._transact(action)
@@ -98,9 +122,11 @@ class Connections:
             generation = self._generation
             try:
                 return self._look(action)
-            except sqlite3.DatabaseError as exc:
-                if not _is_damage(exc):
-                    raise
+            except FAULTS as exc:
+                if not is_damage(exc):
+                    if self._writer is not None or not self._is_open:
+                        raise
+                    return self._look_as_it_stands(action)
                 with self._write_lock:
                     # Another thread may have found the same damage first.
                     if generation == self._generation:
@@ -110,10 +136,31 @@ class Connections:
     def _transact(self, action: Action[Result]) -> Result:
         self._check_open()
         connection = self._connect_writer()
-        connection.execute("BEGIN IMMEDIATE")
-        # Commits, or rolls back what SQLite has not by itself, as it does on a full disk.
-        with connection:
-            return action(connection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            # Commits, or rolls back what SQLite has not by itself, as it does on a full disk.
+            with connection:
+                return action(connection)
+        except sqlite3.DatabaseError as exc:
+            if code_of(exc) in _STALE:
+                self._disconnect()
+            raise
+
+    def _look_as_it_stands(self, action: Action[Result]) -> Result:
+        """Read a file that cannot be opened for writing, or not any more."""
+        with self._write_lock:
+            try:
+                self._connect_writer()
+            except (sqlite3.Error, UnicodeDecodeError):
+                # What is in the log is not in the file, and the file may be between two states.
+                if has_log(self._path):
+                    raise
+                reader = self._connect("ro&immutable=1")
+                try:
+                    return action(reader)
+                finally:
+                    reader.close()
+        return self._look(action)
 
     def _look(self, action: Action[Result]) -> Result:
         self._check_open()
@@ -142,25 +189,37 @@ class Connections:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         # check_same_thread: the locks see to it that one thread at a time has a connection.
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}",
             uri=True,
             timeout=_BUSY_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
         )
+        # Of damaged text what reads: one bad row must not hide the page that it is on.
+        connection.text_factory = _text
+        return connection
 
     def _connect_writer(self) -> sqlite3.Connection:
         """Give the writer; after a damage it is made again."""
         if self._writer is None:
+            self._clear_way()
             try:
                 self._writer = self._prepare()
-            except sqlite3.DatabaseError as exc:
-                if not _is_damage(exc):
+            except FAULTS as exc:
+                if not is_damage(exc):
                     raise
                 self._begin_anew(exc)
         assert self._writer is not None, "prepared, or an error was raised"
         return self._writer
+
+    def _clear_way(self) -> None:
+        """Set aside what is no database and no log, before SQLite stumbles over it."""
+        cleared = clear_way(self._path)
+        for _ in range(cleared):
+            self._count("set_aside")
+        if cleared:
+            self._problem = "predictions.db or its log was damaged and set aside beside it"
 
     def _prepare(self) -> sqlite3.Connection:
         connection = self._connect("rwc")
@@ -178,19 +237,12 @@ class Connections:
             raise
         return connection
 
-    def _begin_anew(self, damage: sqlite3.Error) -> None:
+    def _begin_anew(self, damage: Exception) -> None:
         """Set the damaged file aside, with its log, and begin an empty one."""
         self._disconnect()
-        stamp = f"{self._path.name}.corrupt-{int(self._clock())}"
-        aside = self._path.with_name(stamp)
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = self._path.with_name(f"{stamp}-{number}")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                self._path.with_name(f"{self._path.name}{suffix}").rename(f"{aside}{suffix}")
+        aside = set_database_aside(self._path, self._clock)
         self._count("set_aside")
+        self._problem = f"predictions.db was damaged and is now {aside.name}; a new one was begun"
         logger.error("predictions set aside, file is damaged kept=%s cause=%s", aside.name, damage)
         self._writer = self._prepare()
 
@@ -212,7 +264,7 @@ class Connections:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as exc:
             self._count("failed")
             raise Unavailable(
                 f"predictions: the database failed: {exc}; check the disk's space and rights",
@@ -220,7 +272,5 @@ class Connections:
             ) from exc
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    # The low byte: extended codes such as SQLITE_CORRUPT_INDEX say the same in more words.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")

@@ -8,12 +8,13 @@ Guarantees:
    anything that is stored later. So a reader of the database who then listens misses none.
 4. A damaged file is set aside and a new one begun, at `open` or whenever SQLite finds the damage.
    Nothing is deleted because of it.
-5. A full or read-only disk fails the call with Unavailable; the store works again when the disk
-   does.
+5. A full or read-only disk fails the call with Unavailable, and what is there can be read; the
+   store works again when the disk does. The log says when this begins and when it ends.
 
 Any thread may call anything. Who appends at the same time shares one transaction.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
+from appliance.errors import Unavailable
 from appliance.records import Prediction
 from appliance.store.commits import GroupCommit
 from appliance.store.connections import Action, Connections
@@ -38,6 +40,8 @@ from appliance.store.retention import (
 )
 from appliance.store.rollup import fold, forget, newest_id
 from appliance.store.summary import Summary, SummaryQuery, summarize
+
+log = logging.getLogger(__name__)
 
 _INSERT = f"INSERT INTO predictions ({COLUMNS}, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Bytes of text that share a transaction: a commit of at most some 10 ms.
@@ -70,6 +74,15 @@ class StoreStatistics:
     set_aside: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """Since the start: predictions stored, not stored for the disk's sake, files set aside."""
+
+    stored: int
+    missed: int
+    set_aside: int
+
+
 class PredictionStore:
     """The predictions of the box; `with PredictionStore(path) as store`, or open and close.
 
@@ -95,6 +108,10 @@ class PredictionStore:
         self._unseen_bytes = RESERVE_BYTES
         self._lock = Lock()
         self._counts = {"commits": 0, "appended": 0, "deleted": 0}
+        self._missed = 0
+        # Why nothing is stored at the moment, and how many since it began.
+        self._failure = ""
+        self._missed_now = 0
 
     def __repr__(self) -> str:
         state = "open" if self._connections.is_open else "closed"
@@ -112,9 +129,14 @@ class PredictionStore:
     def open(self) -> None:
         """Open the database, making it if there is none.
 
-        Raises: Unavailable if the disk refuses; Conflict if a newer box wrote the file.
+        Raises: Unavailable if the disk refuses, and calls try again until it does not; Conflict if
+        a newer box wrote the file.
         """
-        self._connections.open()
+        try:
+            self._connections.open()
+        except Unavailable as exc:
+            self._failure = str(exc)
+            raise
 
     def close(self) -> None:
         """Close every connection; a second close does nothing."""
@@ -129,7 +151,14 @@ class PredictionStore:
             return []
         rows = [row_of(prediction) for prediction in predictions]
         cost = sum(_ROW_BYTES + len(row[-1]) for row in rows)
-        return self._commits.add(list(zip(predictions, rows, strict=True)), cost)
+        try:
+            ids = self._commits.add(list(zip(predictions, rows, strict=True)), cost)
+        except Unavailable as exc:
+            self._note_missed(len(rows), str(exc))
+            raise
+        if self._failure:
+            self._note_end()
+        return ids
 
     def query(self, query: PredictionQuery) -> list[Prediction]:
         """Find predictions, newest first unless the query says otherwise."""
@@ -165,6 +194,18 @@ class PredictionStore:
             while self._connections.write(lambda connection: shrink(connection, max_bytes)):
                 pass
         return deleted
+
+    def counts(self) -> StoreCounts:
+        """Count; at the cost of nothing."""
+        with self._lock:
+            return StoreCounts(
+                self._counts["appended"], self._missed, self._connections.counts["set_aside"]
+            )
+
+    def problems(self) -> list[str]:
+        """Say what is wrong: that nothing is stored now, that the file was damaged before."""
+        failure = self._failure and f"{self._failure}; new ones are not stored"
+        return [problem for problem in (failure, self._connections.problem()) if problem]
 
     def statistics(self) -> StoreStatistics:
         """Look at the store."""
@@ -247,6 +288,20 @@ class PredictionStore:
         count = self._connections.write(action)
         self._count(deleted=count)
         return count
+
+    def _note_missed(self, count: int, reason: str) -> None:
+        """Count what is not stored. Once in the log: cameras would fill it, and the disk."""
+        with self._lock:
+            is_first, self._failure = self._failure == "" or self._missed_now == 0, reason
+            self._missed += count
+            self._missed_now += count
+        if is_first:
+            log.error("predictions not stored from now on reason=%s", reason)
+
+    def _note_end(self) -> None:
+        with self._lock:
+            missed, self._missed_now, self._failure = self._missed_now, 0, ""
+        log.warning("predictions stored again missed=%d", missed)
 
     def _count(self, **increments: int) -> None:
         with self._lock:

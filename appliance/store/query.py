@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from appliance.errors import BadRequest
@@ -18,6 +19,11 @@ from appliance.records import Prediction
 MAX_LIMIT = 1000
 COLUMNS = "app, version, source, sequence, captured_at, emitted_at, label, score, data"
 _FIELDS = f"{COLUMNS}, id".split(", ")
+# What a damaged row may not have, and `Prediction` takes for granted.
+_KINDS = {
+    "app": str, "version": str, "source": str, "sequence": int, "captured_at": float,
+    "emitted_at": float, "label": str | None, "score": float | None,
+}  # fmt: skip
 
 Row = tuple[Any, ...]  # of SQLite, which does not say what is in it
 
@@ -185,5 +191,28 @@ def row_of(prediction: Prediction) -> Row:
 
 def _prediction(row: Row) -> Prediction:
     fields: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
-    fields["data"] = json.loads(fields["data"])
-    return Prediction(**fields)
+    try:
+        data = json.loads(fields["data"])
+        prediction = Prediction(**(fields | {"data": data}))
+        if all(isinstance(fields[name], kind) for name, kind in _KINDS.items()):
+            return prediction
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    return _mended(fields)
+
+
+def _mended(fields: dict[str, Any]) -> Prediction:
+    """Make a prediction of a damaged row: one bad row must not hide the page that it is on."""
+    app, version, source = (
+        value if isinstance(value := fields[name], str) and value else "?"
+        for name in ("app", "version", "source")
+    )
+    captured_at, emitted_at = (
+        value if isinstance(value := fields[name], float) and isfinite(value) else 0.0
+        for name in ("captured_at", "emitted_at")
+    )
+    sequence = fields["sequence"] if isinstance(fields["sequence"], int) else 0
+    data = {"text": "damaged on disk"}
+    return Prediction(
+        app, version, source, sequence, captured_at, emitted_at, None, None, data, fields["id"]
+    )

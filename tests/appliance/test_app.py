@@ -51,7 +51,7 @@ def test_a_start_that_fails_leaves_no_thread(tmp_path: Path) -> None:
     """What had been started is stopped again in reverse."""
     settings = load_settings(state=tmp_path / "state")
     settings.state.mkdir()
-    settings.inbox.write_text("a file where the inbox should be")
+    settings.inbox.symlink_to(tmp_path / "a disk that is not mounted")
     before = set(threading.enumerate())
     with pytest.raises(Unavailable, match="cannot write inbox"), Box(settings):
         pass

@@ -135,7 +135,6 @@ def test_what_was_live_is_live_after_a_restart(
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        pytest.param("current", "names no version", id="pointer"),
         pytest.param("{}/app.wasm", "no such file", id="guest"),
     ],
 )

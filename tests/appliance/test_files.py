@@ -187,3 +187,43 @@ def test_sha256_is_the_standard_one(tmp_path: Path) -> None:
     assert files.sha256_of_file(tmp_path / "f") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_what_is_set_aside_keeps_its_content_and_gets_a_name_of_its_own(tmp_path: Path) -> None:
+    """Dated, and never over another one."""
+    for content in ("first", "second"):
+        (tmp_path / "x.json").write_text(content)
+        assert files.set_aside(tmp_path / "x.json") is not None
+
+    kept = sorted(tmp_path.glob("x.json.corrupt-*"), key=lambda path: path.stat().st_mtime_ns)
+    assert ["first", "second"] == [path.read_text() for path in kept]
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_what_is_not_there_is_not_set_aside(tmp_path: Path) -> None:
+    """The caller goes on without."""
+    assert files.set_aside(tmp_path / "x.json") is None
+
+
+def test_a_folder_in_the_way_of_a_file_is_set_aside(tmp_path: Path) -> None:
+    """With what is in it."""
+    (tmp_path / "current" / "inside").mkdir(parents=True)
+    files.replace_pointer(tmp_path / "current", "v1")
+
+    (aside,) = tmp_path.glob("current.corrupt-*")
+    assert (aside / "inside").is_dir()
+    assert "v1" == files.read_pointer(tmp_path / "current")
+
+
+def test_a_folder_is_no_pointer(tmp_path: Path) -> None:
+    """Nor an error: it is as one that is lost."""
+    (tmp_path / "current").mkdir()
+
+    assert files.read_pointer(tmp_path / "current") is None
+
+
+def test_a_folder_that_can_be_written_is_not_read_only(tmp_path: Path) -> None:
+    """Trying leaves nothing, and a folder that is not there is no read-only one."""
+    assert not files.is_read_only(tmp_path)
+    assert not files.is_read_only(tmp_path / "absent")
+    assert [] == os.listdir(tmp_path)

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from appliance.marks import SLOTS, Doing, Mark, Marks, text_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.marks import SLOTS, Doing, Mark, Marks, _marks_in, text_of
 from tests.appliance.service import ROOT
 
 
@@ -86,3 +89,17 @@ def test_without_a_disk_there_are_no_marks(tmp_path: Path) -> None:
 def test_long_names_are_cut() -> None:
     """A slot has room for what comes after."""
     assert 247 >= len(text_of("n" * 500, "v" * 500))
+
+
+@given(st.binary(max_size=600), st.integers(0, 600))
+def test_no_slot_of_noise_keeps_a_box_from_starting(noise: bytes, at: int) -> None:
+    """After a crash any byte of the file may be anything; what makes no sense is skipped."""
+    content = b"appliance marks1" + bytes(512)
+    marks = _marks_in(content[: 16 + at] + noise + content[16 + at :])
+
+    assert all(isinstance(mark, Mark) for mark in marks)
+
+
+def test_a_slot_without_its_ends_is_skipped() -> None:
+    """A name that runs to the end of the slot was never written by us."""
+    assert () == _marks_in(b"appliance marks1" + bytes([Doing.RUN]) + b"x" * 255)

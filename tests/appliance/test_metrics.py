@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from appliance.camerametrics import AppFrames, CameraCounts
 from appliance.lanestats import GraphStatistics, LaneStatistics
 from appliance.latencies import BOUNDS_S, Latencies
-from appliance.metrics import AppCounts, Snapshot, render
+from appliance.metrics import AppCounts, DiskCounts, Snapshot, render
 from wasi_nn.backend import Device
 from wasi_nn.registry import RegistryStatistics
 
@@ -78,3 +78,14 @@ def test_cameras_are_shown_with_their_frames_and_latencies() -> None:
     assert actual[f"{name}_count", ("cat", "door")] == 3
     assert actual[f"{name}_sum", ("cat", "door")] == 0.02
     assert actual[f"{name}_bucket", ("cat", "door", "0.005")] == 1
+
+
+def test_the_disk_is_shown_with_what_it_cost() -> None:
+    """A board can warn before it is full, and show what was missed."""
+    disk = DiskCounts(stored=5, missed=2, set_aside=1, free_bytes=4096)
+    actual = shown(Snapshot({}, (), RegistryStatistics(0, 0, 0, ()), (), disk=disk))
+
+    assert actual["edge_history_predictions_total", ("stored",)] == 5
+    assert actual["edge_history_predictions_total", ("missed",)] == 2
+    assert actual["edge_history_set_aside_total", ()] == 1
+    assert actual["edge_state_free_bytes", ()] == 4096

@@ -53,12 +53,21 @@ def test_a_release_forgets_all(tmp_path: Path) -> None:
     assert not opened(tmp_path).is_suspect(APP)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"strikes": [1], "quarantined": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"strikes": [1], "quarantined": []}', "[" * 20_000,
+     '{"strikes": [["app", "a", "b", [1%s]]], "quarantined": []}' % ("0" * 400)],
+    ids=["cut", "list", "shape", "nested", "huge"],
+)  # fmt: skip
 def test_a_damaged_file_costs_only_itself(tmp_path: Path, text: str) -> None:
-    """The box starts without."""
+    """The box starts without, and says so; the file is kept beside."""
     (tmp_path / "quarantine.json").write_text(text)
+    first = opened(tmp_path)
 
-    assert opened(tmp_path).sentence(APP) is None
+    assert (None, True) == (first.sentence(APP), "quarantine.json was damaged" in first.problem())
+    (aside,) = tmp_path.glob("quarantine.json.corrupt-*")
+    assert text == aside.read_text()
+    assert "" == opened(tmp_path).problem()
     assert strike(tmp_path, APP, 3).sentence(APP) is not None
 
 

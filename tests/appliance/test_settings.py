@@ -37,6 +37,20 @@ def test_rooms_stand_in_the_state_folder(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_sockets_may_stand_elsewhere(tmp_path: Path) -> None:
+    """In memory, for a box on a read-only state folder; clients find them by the same setting."""
+    (tmp_path / "settings.toml").write_text('run = "/run/appliance"')
+
+    assert load_settings(state=tmp_path).socket_path == Path("/run/appliance/appliance.sock")
+
+
+@pytest.mark.parametrize("run", ["run", "/" + "x" * 100])
+def test_a_folder_of_sockets_is_absolute_and_short(tmp_path: Path, run: str) -> None:
+    """A relative one would be another for each client; the kernel takes 107 bytes."""
+    with pytest.raises(BadSettings, match=r"setting run: got .*, wanted an? .*folder"):
+        load_settings(state=tmp_path, run=run)
+
+
 def test_the_state_folder_is_chosen_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller beats APPLIANCE_STATE, which beats systemd's first folder, which beats home."""
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/appliance:/var/lib/other")

@@ -40,10 +40,13 @@ _NEEDS_SCALE = frozenset((
 ))  # fmt: skip
 # ADD, MUL, SUB, DIV, MAXIMUM, MINIMUM: abort unless both inputs and the output have one type.
 _ONE_TYPE = frozenset((0, 18, 41, 42, 55, 57))
-# ADD and SUB abort unless 2 max(input scales) / (2**20 output scale) < 1.
+# AVERAGE_POOL_2D, L2_POOL_2D, MAX_POOL_2D: a window of a negative height is read outside the input.
+_POOLS = frozenset((1, 12, 17))
+# ADD and SUB abort unless 2 max(input scales) / (2**20 output scale) < 1, and if it is all but 0.
 # Source: tensorflow/lite/kernels/add.cc, left_shift; QuantizeMultiplierSmallerThanOneExp.
 _SUMS = frozenset((0, 41))
 _SUM_SHIFT = 2.0**19
+_SUM_LEAST = 2.0**-64
 # tflite::BuiltinOperator -> the tflite::BuiltinOptions that its kernel takes for granted.
 _OPTIONS = {
     0: 11, 1: 5, 2: 10, 3: 1, 4: 2, 5: 94, 9: 8, 11: 12, 12: 5, 13: 13, 15: 4, 16: 14, 17: 5,
@@ -193,6 +196,10 @@ def _check_options(op: Table, code: int) -> None:
     options = op.number(3, "B")
     if code in _OPTIONS and options != _OPTIONS[code] and (options or code in _NEEDS_OPTIONS):
         _damaged(f"operator {code} has the options of another")
+    if code in _POOLS:
+        window = op.table(4)
+        if window is None or any(window.number(field, "i") < 1 for field in (1, 2, 3, 4)):
+            _damaged(f"operator {code} has strides or a window that are not positive")
     if code in _COUNTED:
         table = op.table(4)
         if table is None or table.number(0, "i") != op.length(_COUNTED[code], 4):
@@ -208,7 +215,8 @@ def _check_types(code: int, ends: list[_Tensor]) -> None:
         _damaged(f"operator {code} computes with a quantised tensor that has no scale")
     if code in _SUMS and quantised:
         *sources, target = (end.scales[0] for end in quantised)
-        if max(sources, default=0.0) >= target * _SUM_SHIFT:
+        largest = max(sources, default=0.0)
+        if not target * _SUM_LEAST < largest < target * _SUM_SHIFT:
             _damaged(f"operator {code} has scales too far apart")
 
 

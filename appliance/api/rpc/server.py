@@ -10,7 +10,7 @@ The HTTP socket is bound first and is the lock of the state folder; this one is 
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import grpc
@@ -66,7 +66,9 @@ class RpcServer:
             yield self
         finally:
             self._stop(0)
-            path.unlink(missing_ok=True)
+            # On a disk that has become read-only it stays, for the next start to remove.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def start(self) -> None:
         """Answer calls."""

@@ -21,6 +21,11 @@ class Health(Shape):
     uptime_s: float
     memory_bytes: int | None = Field(None, description="resident memory of the service")
     apps: int
+    problems: list[str] = Field(
+        default_factory=list,
+        description="what somebody should look at, though the box serves: a full disk, a file that "
+        "was damaged and set aside",
+    )
 
 
 class Ready(Shape):

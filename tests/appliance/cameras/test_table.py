@@ -209,7 +209,8 @@ def test_a_file_that_is_no_table_is_set_aside(tmp_path: Path, content: str) -> N
     table.add(config())
 
     assert [FILE] == list(table.problems())
-    assert content == (tmp_path / "cameras.json.damaged").read_text()
+    (aside,) = tmp_path.glob("cameras.json.corrupt-*")
+    assert content == aside.read_text()
     assert ["door"] == again(tmp_path).names()
 
 
