@@ -37,7 +37,8 @@ from appliance.preprocess import (
     Std,
     Triple,
 )
-from appliance.settings import KIB, MIB, AppLimits, Table, explain
+from appliance.settings import KIB, MIB, AppLimits, Table
+from appliance.tables import explain
 from wasi_nn.backend import Encoding
 from wasi_nn.tensor import TensorType
 

@@ -5,28 +5,24 @@ A value comes from, first wins: the caller (the command line), the environment
 default. The state folder itself: the caller, `APPLIANCE_STATE`, `STATE_DIRECTORY` (systemd sets
 it for `StateDirectory=appliance`: /var/lib/appliance), else ~/.local/state/appliance.
 
-This is the only file that reads the environment. It also owns what every TOML file of ours
-shares: turning pydantic's findings into our sentences, and (from `tables`) sizes such as "64MiB".
+This is the only file that reads the environment.
 """
 
-import difflib
 import logging
 import os
 import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
     field_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -43,12 +39,12 @@ from appliance.tables import KIB as KIB
 from appliance.tables import MIB as MIB
 from appliance.tables import SizeBytes as SizeBytes
 from appliance.tables import Table as Table
+from appliance.tables import explain
 
 logger = logging.getLogger(__name__)
 
 # sun_path of sockaddr_un has 108 bytes on Linux, the last one a NUL (man 7 unix).
 _MAX_SOCKET_PATH_BYTES = 107
-_MAX_SHOWN = 60
 
 
 def _parse_mode(value: object) -> object:
@@ -362,43 +358,3 @@ def _read_toml(state: Path) -> dict[str, Any]:
     if "state" in values:
         raise BadSettings("settings.toml: key state: the file lies in it; use --state instead")
     return values
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say pydantic's first finding as "key: got ..., wanted ...", for any of our TOML files.
-
-    Convention: a validator of ours raises ValueError with what is wanted, and nothing else.
-    """
-    finding = error.errors(include_url=False)[0]
-    path = finding["loc"]
-    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
-    if finding["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), known := _keys_at(model, path[:-1]), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-        return f"{key}: unknown key, {hint}"
-    if finding["type"] == "missing":
-        return f"{key}: missing, wanted a value"
-    wanted = finding["msg"].removeprefix("Value error, ").replace("Input should be ", "")
-    # A message is printed and logged.
-    # Variables may be secrets, and tables of the policy hold variables.
-    is_secret = "token" in str(path[-1]) or (
-        path[0] == "policy" and ("env" in path or isinstance(finding["input"], dict))
-    )
-    got = "another value" if is_secret else repr(finding["input"])
-    shown = got if len(got) <= _MAX_SHOWN else got[: _MAX_SHOWN - 3] + "..."
-    return f"{key}: got {shown}, wanted {wanted}"
-
-
-def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """List the keys that the table at a path may have."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        # Positions in a list and the names pydantic gives to union members are no fields.
-        if field is not None and (inner := _model_in(field)) is not None:
-            model = inner
-    return [f.alias or name for name, f in model.model_fields.items()]
-
-
-def _model_in(field: FieldInfo) -> type[BaseModel] | None:
-    candidates = (field.annotation, *get_args(field.annotation))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -18,7 +18,7 @@ from appliance.cameras.states import Camera, CameraStatus
 from appliance.errors import BadRequest
 from appliance.overlays import MAX_WIDTH, MIN_WIDTH
 from appliance.routing.pairs import PairStatus
-from appliance.settings import explain
+from appliance.tables import explain
 from appliance.viewing import Look
 
 router = APIRouter(prefix="/v1/cameras", tags=["cameras"])

@@ -27,7 +27,7 @@ from appliance.cameras.states import Camera, CameraStatus
 from appliance.cameras.urls import redact
 from appliance.errors import ApplianceError, Conflict, NotFound
 from appliance.files import make_dirs, read_bounded, set_aside, write_atomic
-from appliance.settings import explain
+from appliance.tables import explain
 
 log = logging.getLogger(__name__)
 

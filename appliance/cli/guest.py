@@ -27,8 +27,9 @@ from appliance.manifests import AppManifest, Mode, name_from
 from appliance.models import ModelRepository
 from appliance.pictures import decode
 from appliance.records import Frame
-from appliance.settings import GIB, AppLimits, explain, load_settings
+from appliance.settings import GIB, AppLimits, load_settings
 from appliance.shipped import models_folder
+from appliance.tables import explain
 from wasi_nn.backends import all_backends
 from wasi_nn.catalogue import Catalogue, NamedModel, StaticCatalogue, parse_preload
 from wasi_nn.errors import NotFound
