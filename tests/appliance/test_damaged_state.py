@@ -31,7 +31,7 @@ ROWS = 600
 FILES = (
     "apps/cat/current", "apps/cat/NEWEST/app.wasm", "apps/cat/NEWEST/app.toml", "cameras.json",
     "quarantine.json", "predictions.db", "predictions.db-wal", "predictions.db-shm",
-    "cache/aot/*.cwasm", "cache/aot/*.sha256", "run/inflight", "models/tiny/1/model.toml",
+    "cache/aot/*.cwasm", "run/inflight", "models/tiny/1/model.toml",
     "models/tiny/1/model.onnx",
 )  # fmt: skip
 
