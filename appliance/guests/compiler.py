@@ -4,10 +4,7 @@ Prints the reason on standard output and exits with REFUSED if the guest does no
 else ends it (a crash of the compiler, the memory limit) is another status.
 """
 
-import contextlib
-import ctypes
 import resource
-import signal
 import sys
 from pathlib import Path
 
@@ -17,16 +14,11 @@ from appliance.guests.engine import GuestEngine
 
 # Address space, not use: wasmtime and numpy map about 1 GiB before they compile anything.
 MAX_ADDRESS_BYTES = 6 * 1024**3
-# linux/prctl.h.
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
     """Compile; see the module's text."""
     source, target = Path(arguments[0]), Path(arguments[1])
-    # With the box: else its file turns up after the next box has swept, and stays.
-    with contextlib.suppress(AttributeError, OSError):  # another libc
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_BYTES, MAX_ADDRESS_BYTES))
     engine = GuestEngine(counts_fuel="--fuel" in arguments[2:])
     try:
