@@ -96,7 +96,6 @@ HOLDERS = {
     "signal": {
         "appliance.cli.demo",
         "appliance.cli.serve",
-        "appliance.guests.compiler",
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
