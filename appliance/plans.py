@@ -189,7 +189,7 @@ def _read(file: Path, fingerprint: str) -> Plan | None:
     """Read a plan; None if there is none for this machine, or it is damaged."""
     try:
         plan = Plan.from_json(json.loads(read_bounded(file, max_bytes=_MAX_PLAN_BYTES)))
-    except (ApplianceError, ValueError, KeyError, TypeError):
+    except (ApplianceError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     return plan if plan.fingerprint == fingerprint else None
 

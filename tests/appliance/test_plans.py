@@ -119,7 +119,18 @@ def test_the_second_load_reads_it(box: Box) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"null", b"[]", b'"x"', b"\xff", b'{"threads": 1}', b"9" * 70_000],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"\xff",
+        b'{"threads": 1}',
+        b"9" * 70_000,
+        b"[" * 60_000,
+        b'{"figures": [], "threads": 1e999}',
+    ],
     ids=lambda c: repr(c[:16]),
 )
 def test_a_damaged_plan_is_measured_again(box: Box, content: bytes) -> None:
