@@ -99,6 +99,7 @@ HOLDERS = {
         "appliance.isolation.worker",
         "appliance.supervision.link",
         "appliance.supervision.parent",
+        "appliance.guests.compiler",
         "appliance.guests.compiling",
         "appliance.quiet",
         "appliance.cameras.process",

@@ -65,8 +65,11 @@ def show_and_crash(box: Service, name: str, picture: bytes) -> None:
     asking.join()
 
 
-@pytest.mark.parametrize("rest", [{"abort_on_value": 2.0}, {"delay_s": 1000.0}],
-                         ids=["crashes", "hangs"])  # fmt: skip
+@pytest.mark.parametrize(
+    "rest",
+    [{"abort_on_value": 2.0}, {"delay_s": 1000.0, "delay_on_value": 2.0}],
+    ids=["crashes", "hangs"],
+)
 def test_a_guest_whose_model_ends_the_box_is_refused_after_three_times(
     box: Service, rest: dict[str, float]
 ) -> None:

@@ -18,6 +18,7 @@ and, all optional:
   batch      true if axis 0 is a free batch (default: whether every shape starts with null)
   delay_s    seconds that a run takes, given to `sleep`
   delay_per_row_s  the same for each row
+  delay_on_value   only a run with this value in an input takes them
   fail_on_run      number of the run that fails, the first is 1
   fail_on_value    a run with this value in an input fails
   abort_on_value   a run with this value in an input ends the process, as a native runtime may
@@ -135,6 +136,7 @@ class _Script:
     batch: bool | None = None
     delay_s: float = 0.0
     delay_per_row_s: float = 0.0
+    delay_on_value: float | None = None
     fail_on_run: int = 0
     fail_on_value: float | None = None
     abort_on_value: float | None = None
@@ -208,13 +210,13 @@ class FakeGraph:
             run = self._runs
         rows = inputs[0].shape[0] if inputs and inputs[0].ndim else 1
         delay_s = script.delay_s + rows * script.delay_per_row_s
-        if delay_s > 0:
+        if delay_s > 0 and (script.delay_on_value is None or _has(script.delay_on_value, inputs)):
             self._sleep(delay_s)
         if run == script.fail_on_run:
             raise RuntimeFailure(f"compute: the fake fails on run {run}, as told")
-        if script.abort_on_value is not None and any(script.abort_on_value in i for i in inputs):
+        if _has(script.abort_on_value, inputs):
             os.abort()
-        if script.fail_on_value is not None and any(script.fail_on_value in i for i in inputs):
+        if _has(script.fail_on_value, inputs):
             raise RuntimeFailure(f"compute: the fake fails on {script.fail_on_value}, as told")
         # The overflow of a small integer type is the model's business.
         with np.errstate(all="ignore"):
@@ -226,6 +228,11 @@ class FakeGraph:
         if not self._is_closed:
             self._is_closed = True
             self._on_close()
+
+
+def _has(value: float | None, inputs: Sequence[Array]) -> bool:
+    """Tell whether a value is in an input; None is in none."""
+    return value is not None and any(value in array for array in inputs)
 
 
 def _told(array: Array, lie: str) -> Array:

@@ -61,6 +61,17 @@ def test_fails_on_a_value() -> None:
     np.testing.assert_array_equal(ROWS[:1], graph.run([ROWS[:1]])[0])
 
 
+def test_slow_on_a_value() -> None:
+    """A model may be slow with one value only."""
+    slept: list[float] = []
+    backend = FakeBackend(sleep=slept.append)
+    graph = load("identity", backend=backend, delay_s=0.5, delay_on_value=4)
+    graph.run([ROWS[:1]])
+    graph.run([ROWS])
+
+    assert [0.5] == slept
+
+
 def test_lies_about_the_shape() -> None:
     """An output has another shape than promised."""
     assert load("identity", lie="shape").run([ROWS])[0].shape == (1, 2, 2)
