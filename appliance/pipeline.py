@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from appliance.apps import AppTable
-from appliance.errors import ApplianceError, Unavailable
+from appliance.errors import ApplianceError, Suspended, Unavailable
 from appliance.feed import Feed
 from appliance.records import Frame, Prediction, prediction_from_output
 from appliance.store import PredictionStore
@@ -52,6 +52,19 @@ class Pipeline:
     def next_sequence(self) -> int:
         """Number a frame of the source CLIENTS, whichever way it came."""
         return next(self._sequence)
+
+    def check(self, app_name: str) -> None:
+        """Refuse a frame before anything is done for it, if its app is suspended; it is counted.
+
+        An app that fails may be shown frames without end, and decoding each costs the others.
+        Does not wait.   Raises: NotFound for an unknown app, Suspended.
+        """
+        with self._table.using(app_name) as app:
+            try:
+                app.runner.check()
+            except Suspended as exc:
+                app.count_failure(exc)
+                raise
 
     def process(
         self, app_name: str, frame: Frame, cancellation: Cancellation | None = None

@@ -90,6 +90,7 @@ async def send_frame(name: Name, request: Request, box: TheBox) -> Response:
     """Show a picture (JPEG, PNG or WebP as the body) to an app and get what it says."""
     captured_at, captured_s = time.time(), time.monotonic()
     body = await read_body(request, box.settings.max_body_bytes, "a picture")
+    box.pipeline.check(name)
     timing = timing_of(request)
 
     async with cancelled_on_disconnect(request) as cancellation:

@@ -21,6 +21,8 @@ from appliance.guests.machine import make_engine
 # The status when the guest does not compile; 1 is Python's own for whatever it died of.
 REFUSED = 3
 FUEL = "--fuel"
+# Whatever is new comes behind whoever answers frames: a tenth of a core where all are busy.
+NICENESS = 10
 # linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
@@ -42,6 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def _limit(memory_bytes: int, cpu_s: int) -> None:
     """Bound what it may use, and let it end with the service: nobody else would stop it."""
+    os.nice(NICENESS)
     # What is written to, not address space: wasmtime reserves gigabytes that it never touches.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     # A second apart: the first one is a signal that tells what it was.

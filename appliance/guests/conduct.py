@@ -61,6 +61,10 @@ class WatchedRunner:
             self._is_trusted = True
             return answer
 
+    def check(self) -> None:
+        """Tell before a frame is decoded that it would be refused. Raises: Suspended."""
+        self._check_debt()
+
     def forget(self, source: str) -> None:
         """See `Runner.forget`."""
         self.watched.forget(source)

@@ -25,8 +25,6 @@ _PR_SET_PDEATHSIG = 1
 _MAX_FILE_BYTES = 1024**3
 # Between SIGXCPU, which says why, and SIGKILL.
 _CPU_GRACE_S = 2
-# Behind whoever answers frames.
-_NICENESS = 5
 
 
 def main(arguments: list[str]) -> None:
@@ -72,7 +70,6 @@ def _bound(memory_bytes: int, cpu_s: int) -> None:
     _lower(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
     # A crash is expected here; its core would fill the box's disk.
     _lower(resource.RLIMIT_CORE, 0)
-    os.nice(_NICENESS)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         # If the machine has no memory left, this process goes first and not the box.
         file.write("1000")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.apps import AppTable, LiveApp, make_live
-from appliance.errors import GuestFailed, NotFound, Unavailable
+from appliance.errors import GuestFailed, NotFound, Suspended, Unavailable
 from appliance.feed import Feed
 from appliance.pipeline import Pipeline
 from appliance.records import Frame
@@ -57,6 +57,17 @@ def test_what_a_guest_says_is_stored_and_answered(line: Line, frame: Frame) -> N
     assert (True, "cat", "v1") == (done.is_stored, done.app, done.version)
     assert (1, 1) == (app.statistics().frames, app.statistics().predictions)
     assert done.guest_s > 0
+
+
+def test_a_suspended_apps_frame_is_refused_before_it_is_decoded(line: Line) -> None:
+    """It is counted as any other; an app in good standing is let through."""
+    app = line.add(guests.STEADY)
+    line.pipeline.check("cat")
+    app.runner._debt.add(9.0)
+
+    with pytest.raises(Suspended, match=r"^app cat: suspended for another"):
+        line.pipeline.check("cat")
+    assert {"suspended": 1} == app.statistics().failures
 
 
 def test_a_guest_with_nothing_to_say_is_no_failure(line: Line, frame: Frame) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from appliance.shipped import classifier_folder
 from tests.appliance.hostile.attackers import ATTACKERS, Attacker
-from tests.appliance.hostile.siege import Siege
+from tests.appliance.hostile.siege import Siege, attacked_by
 from tests.appliance.service import Service
 
 _KEPT = 0.5
@@ -61,7 +61,9 @@ def test_a_hostile_app_ends_with_its_reason_and_the_polite_one_goes_on(
     def show() -> None:
         assert service.show("classifier", coffee).status_code == 200
 
-    kept = Siege(show, (hostile_call(client, attacker, picture),), 0.15, 0.3).kept(turns=3)
+    kept = Siege(
+        show, lambda: attacked_by([hostile_call(client, attacker, picture)]), 0.15, 0.3
+    ).kept_at_best(3, _KEPT)
 
     detail = service.http.get(f"/v1/apps/{attacker.name}").json()
     reasons = set(detail["failures"]) - {"suspended"}
@@ -91,7 +93,7 @@ def test_all_at_once_end_with_their_reasons_and_the_polite_one_goes_on(
             hostile_call(client, attacker, picture)
             for client, attacker in zip(clients, ATTACKERS, strict=True)
         )
-        kept = Siege(show, calls, 0.3, 1.0).kept(turns=1)
+        kept = Siege(show, lambda: attacked_by(calls), 0.3, 1.0).kept_at_best(1, _KEPT / 2)
 
     details = {a.name: service.http.get(f"/v1/apps/{a.name}").json() for a in ATTACKERS}
     said = {name: d["last_error"] + d["last_deploy_error"] for name, d in details.items()}
