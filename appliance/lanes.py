@@ -5,10 +5,10 @@ The decision is `batching.Batcher`'s; this file owns the lock and the threads.
 Rules:
 1. A lone request never waits: on an idle lane it runs on its caller's own thread, at once. Only
    where a graph has several callers do they wait for each other for a moment (`crowds.py`).
-2. A batch that its last member completes runs on that caller's thread, which is awake. What else
-   is queued runs on the lane's workers, one per thread of the budget, who go from batch to batch
-   without a pause. Waking one of the callers for each run instead cost a third of the rows/s with
-   eight callers: a waking thread finds cold caches and a contended core.
+2. What is queued runs on the lane's workers, one per thread of the budget, who go from batch to
+   batch without a pause. Handing each run to one of its callers' threads instead cost a third of
+   the rows/s with eight callers: a waking thread finds cold caches and a contended core. Letting
+   whoever completes a batch compute it cost a sixth, though it is awake: workers stay on a core.
 3. The threads of all runs of a lane never exceed its budget.
 4. A batch that fails is computed again one by one: a poison request fails alone.
 5. Decide under the lock, mark what was taken, act outside.
@@ -29,8 +29,8 @@ from appliance.requests import Hold, Reason, Refusal, Request
 from appliance.settings import SchedulerSettings
 from appliance.stacking import Stack, batch_shape
 from wasi_nn.backend import Device, Graph
-from wasi_nn.errors import Busy, RuntimeFailure
-from wasi_nn.executor import Cancellation, Ticket
+from wasi_nn.errors import Busy
+from wasi_nn.executor import Ticket
 from wasi_nn.tensor import Array
 
 log = logging.getLogger(__name__)
@@ -104,26 +104,13 @@ class Lane:
             call = Call(known, request, inputs, ticket.spent)
             if request.is_expired(now):
                 raise self._refuse(call, Reason.EXPIRED)
-            if self._may_begin(call, now):
+            waiter = None if self._may_begin(call, now) else self._enqueue(call)
+            if waiter is None:
                 self._free -= request.threads
                 self._batcher.charge(request)
                 known.crowd.began(request.rows, now)
-                batch: tuple[Call, ...] = (call,)
-            else:
-                batch = self._enqueue(call)
-        if len(batch) == 1:
+        if waiter is None:
             return self._run_alone(call, now)
-        if batch:
-            self._run_batch(batch, call)
-        else:
-            self._wait(call, cancellation)
-        if call.error is not None:
-            raise call.error
-        assert call.outputs is not None, "a settled call has outputs or an error"
-        return call.outputs
-
-    def _wait(self, waiter: Call, cancellation: Cancellation | None) -> None:
-        """Wait until somebody has settled a queued call, or its caller has gone."""
         if cancellation is not None:
             cancellation.listen(lambda: self._cancel(waiter))
         try:
@@ -134,6 +121,10 @@ class Lane:
         finally:
             if cancellation is not None:
                 cancellation.listen(None)
+        if waiter.error is not None:
+            raise waiter.error
+        assert waiter.outputs is not None, "a settled waiter has outputs or an error"
+        return waiter.outputs
 
     def _cancel(self, waiter: Call) -> None:
         """Take a queued request back; one that computes already is finished."""
@@ -219,13 +210,8 @@ class Lane:
         is_free = call.request.threads <= self._free
         return is_free and self._hold(call.known, now).until_s <= now
 
-    def _enqueue(self, waiter: Call) -> tuple[Call, ...]:
-        """Queue a call.
-
-        Returns: the batch that it completes, for its caller's thread, which is awake; else
-        nothing, and it is to be waited for.
-        Raises: Busy if there is no room for it.
-        """
+    def _enqueue(self, waiter: Call) -> Call:
+        """Queue a call. Raises: Busy if there is no room for it."""
         waiter.queue()
         for refusal in self._batcher.offer(waiter.request):
             if refusal.request is waiter.request:
@@ -234,12 +220,8 @@ class Lane:
         self._waiting[waiter.request.id] = waiter
         if not self._workers:
             self._hire()
-        wake_at_s = self._form()
-        own = next((batch for batch in self._ready if waiter in batch), ())
-        if own:
-            self._ready.remove(own)
-        self._wake(wake_at_s)
-        return own
+        self._hand_out()
+        return waiter
 
     def _hire(self) -> None:
         """Start the workers; a lane that is never contended has none."""
@@ -249,12 +231,12 @@ class Lane:
             self._workers.append(worker)
             worker.start()
 
-    def _hand_out(self) -> None:
-        """Make ready what may run now, and wake workers for it."""
-        self._wake(self._form())
+    def _hand_out(self, *, is_worker: bool = False) -> float | None:
+        """Make ready what may run now, and wake workers for it.
 
-    def _form(self) -> float | None:
-        """Make ready what may run now. Returns: when to look again, None if that needs an event."""
+        is_worker: the caller takes one batch itself.
+        Returns: when to look again, None if only an event changes anything.
+        """
         while True:
             now = self._clock()
             decision = self._batcher.decide(now, self._free, self.threads, self._holds(now))
@@ -266,16 +248,11 @@ class Lane:
             batch[0].known.crowd.began(sum(request.rows for request in decision.batch), now)
             self._free -= batch[0].request.threads
             self._ready.append(batch)
-        return decision.wake_at_s
-
-    def _wake(self, wake_at_s: float | None, *, is_worker: bool = False) -> None:
-        """Wake workers for what is ready. is_worker: the caller takes one batch itself.
-
-        wake_at_s: somebody has to sleep until then; who knows no time or a later one looks anew.
-        """
-        wanted = len(self._ready) + (wake_at_s is not None) - is_worker
+        # Somebody has to sleep until then; a worker who knows no time or a later one looks anew.
+        wanted = len(self._ready) + (decision.wake_at_s is not None) - is_worker
         if wanted > 0 and self._sleeping:
             self._changed.notify(min(wanted, self._sleeping))
+        return decision.wake_at_s
 
     def _holds(self, now: float) -> dict[Hashable, Hold]:
         """Say how the batches of the graphs in the queue are formed."""
@@ -314,8 +291,7 @@ class Lane:
     def _next_batch(self) -> tuple[Call, ...] | None:
         """Take a batch, or sleep until there is one; under the lock. None at the end."""
         while True:
-            wake_at_s = self._form()
-            self._wake(wake_at_s, is_worker=True)
+            wake_at_s = self._hand_out(is_worker=True)
             if self._ready:
                 return self._ready.popleft()
             if self._is_closed:
@@ -339,28 +315,17 @@ class Lane:
                 if len(self._batcher):
                     self._hand_out()
 
-    def _run_batch(self, batch: tuple[Call, ...], own: Call | None = None) -> None:
-        """Compute for all members and tell each. own: the caller's, if it is none of the workers.
-
-        Raises: what the user sent (Ctrl-C), after it told the others.
-        """
+    def _run_batch(self, batch: tuple[Call, ...]) -> None:
+        """Compute for all members and tell each."""
         started_s = self._clock()
         runs: list[int] = []
-        try:
-            compute(batch[0].known, batch, runs)
-        finally:
-            for member in batch:
-                if member.outputs is None and member.error is None:
-                    member.error = RuntimeFailure("compute: interrupted; send it again")
-            failures = sum(member.error is not None for member in batch)
-            with self._lock:
-                self._count(batch, runs, failures, started_s)
-                # What is next a worker decides by itself, in `_next_batch`.
-                if own is not None and len(self._batcher):
-                    self._hand_out()
-            for member in batch:
-                if member is not own:
-                    member.settle()
+        compute(batch[0].known, batch, runs)
+        failures = sum(member.error is not None for member in batch)
+        # What is next this worker decides by itself, in `_next_batch`.
+        with self._lock:
+            self._count(batch, runs, failures, started_s)
+        for member in batch:
+            member.settle()
 
     def _count(
         self, batch: Sequence[Call], runs: Sequence[int], failures: int, started_s: float

@@ -16,13 +16,6 @@ from tests.appliance.lanerig import (
 )
 from wasi_nn.errors import RuntimeFailure
 
-# The first of two waits for the second, for as long as nobody moves the clock.
-_PAIRS = BatchPolicy(max_batch_rows=2, max_queue_delay_us=10_000_000)
-
-
-def _interrupt() -> None:
-    raise Stop
-
 
 def test_a_lone_request_runs_on_its_callers_thread() -> None:
     """There is no hop to another thread, and no copy of the input."""
@@ -58,30 +51,6 @@ def test_what_queued_goes_as_one_batch_on_the_lanes_worker() -> None:
     assert [[2.0]] == other.rows
     assert graph.calls[0][0] == other.calls[0][0]
     assert graph.calls[0][0] not in {first.ident, second.ident, third.ident}
-    assert rig.is_clean()
-
-
-def test_who_completes_a_batch_computes_it() -> None:
-    """The last member's caller is awake: no worker is woken for it."""
-    rig, graph = Rig(), GateGraph(policy=_PAIRS)
-    first = rig.queue(graph, 1.0)
-    second = rig.queue(graph, 2.0)
-
-    assert [[2.0], [4.0]] == [first.result(), second.result()]
-    assert [(second.ident, [1.0, 2.0])] == graph.calls
-    assert rig.is_clean()
-
-
-def test_who_is_interrupted_while_it_computes_for_others_tells_them() -> None:
-    """Ctrl-C ends one caller, and nobody waits for ever."""
-    rig, graph = Rig(), GateGraph(policy=_PAIRS, during=_interrupt)
-    first = rig.queue(graph, 1.0)
-    second = rig.queue(graph, 2.0)
-
-    with pytest.raises(Stop):
-        second.result()
-    with pytest.raises(RuntimeFailure, match=r"^compute: interrupted; send it again"):
-        first.result()
     assert rig.is_clean()
 
 
