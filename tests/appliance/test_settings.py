@@ -15,11 +15,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def test_defaults_need_no_file(tmp_path: Path) -> None:
+def test_defaults_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A box without any setting starts, in the home folder."""
+    # Shorter than a temporary folder: a socket's path has 107 bytes.
+    monkeypatch.setenv("HOME", "/home/nobody-here")
     settings = load_settings()
 
-    assert settings.state == tmp_path / ".local" / "state" / "appliance"
+    assert Path("/home/nobody-here/.local/state/appliance") == settings.state
     assert settings.limits == AppLimits(memory_bytes=256 * MIB, deadline_s=10.0)
     assert (settings.socket_mode, settings.threads) == (0o660, None)
 
