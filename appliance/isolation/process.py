@@ -13,6 +13,7 @@ from typing import Any
 
 from appliance.isolation import wire
 from appliance.isolation.arena import Arena, Place
+from appliance.isolation.blobs import write_blobs
 from wasi_nn.backend import Buffer, Device, Encoding, GraphOptions
 from wasi_nn.errors import NNError, RuntimeFailure
 from wasi_nn.tensor import Array, TensorSpec
@@ -55,10 +56,7 @@ class Model:
         self.backend = backend
         self.fd = os.memfd_create("appliance-model", os.MFD_CLOEXEC)
         try:
-            for builder in builders:
-                view = memoryview(builder).cast("B")
-                while view:
-                    view = view[os.write(self.fd, view) :]
+            write_blobs(self.fd, builders)
         except OSError as exc:
             os.close(self.fd)
             raise RuntimeFailure(f"no memory for the model: {exc}") from exc

@@ -16,6 +16,7 @@ from typing import Any
 
 from appliance.isolation import wire
 from appliance.isolation.arena import MAX_ARENA_BYTES, Arena, Place
+from appliance.isolation.blobs import read_blobs
 from wasi_nn.backend import Backend, Graph
 from wasi_nn.backends import all_backends
 from wasi_nn.backends.fake import FakeBackend
@@ -66,7 +67,8 @@ def _backend(name: str) -> Backend:
 def _load(name: str, message: dict[str, Any], fds: list[int], control: socket.socket) -> Graph:
     """Load the model and tell; a process that could not has nothing left to do."""
     try:
-        parts = _parts(fds[0], message["sizes"])
+        # The runtimes copy what they keep.
+        parts = read_blobs(fds[0], message["sizes"])
         graph = _backend(name).load(
             parts, wire.encoding_of(message["encoding"]), wire.options_from_json(message["load"])
         )
@@ -85,19 +87,6 @@ def _load(name: str, message: dict[str, Any], fds: list[int], control: socket.so
         },
     )
     return graph
-
-
-def _parts(fd: int, sizes: list[int]) -> list[bytes]:
-    """Read the model's parts; the runtimes copy what they keep."""
-    parts, offset = [], 0
-    for size in sizes:
-        part = bytearray()
-        while len(part) < size:
-            part += os.pread(fd, size - len(part), offset + len(part))
-        parts.append(bytes(part))
-        offset += size
-    os.close(fd)
-    return parts
 
 
 def _serve(graph: Graph, channel: socket.socket, arena: Arena) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from appliance.guests.compiler import NICENESS
 from appliance.isolation import wire
+from appliance.isolation.blobs import write_blobs
 
 log = logging.getLogger(__name__)
 
@@ -204,10 +205,7 @@ def _in_memory(blobs: Sequence[bytes]) -> int:
     """Put blobs where another process can read them. Raises: OSError."""
     descriptor = os.memfd_create("trial", os.MFD_CLOEXEC)
     try:
-        for blob in blobs:
-            view = memoryview(blob)
-            while view:
-                view = view[os.write(descriptor, view) :]
+        write_blobs(descriptor, blobs)
     except BaseException:
         os.close(descriptor)
         raise

@@ -15,6 +15,7 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.isolation import wire
+from appliance.isolation.blobs import read_blobs
 from appliance.trials import errands, wording
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
     _bound(memory_bytes, cpu_s)
     control = socket.socket(fileno=fd)
     message, fds = wire.receive(control)
-    blobs = _blobs(fds[0], message["sizes"])
+    blobs = read_blobs(fds[0], message["sizes"])
     wire.send(control, _outcome(message, blobs, control))
     # At once: a runtime's own clean-up may hang, and nobody needs it.
     os._exit(0)
@@ -81,18 +82,6 @@ def _lower(what: int, limit: int, room: int = 0) -> None:
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard - room)
     resource.setrlimit(what, (limit, limit + room))
-
-
-def _blobs(fd: int, sizes: list[int]) -> list[bytes]:
-    blobs, offset = [], 0
-    for size in sizes:
-        blob = bytearray()
-        while len(blob) < size:
-            blob += os.pread(fd, size - len(blob), offset + len(blob))
-        blobs.append(bytes(blob))
-        offset += size
-    os.close(fd)
-    return blobs
 
 
 if __name__ == "__main__":

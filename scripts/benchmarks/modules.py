@@ -20,17 +20,17 @@ def grown(wasm: bytes, size_bytes: int) -> bytes:
     bodies = list(_bodies(dict(sections)[_CODE]))
     times = 1 + max(0, size_bytes - len(wasm)) // sum(len(body) for body in bodies)
     replaced = {
-        _FUNCTION: _vector([_leb(kind) for kind in types] * times),
-        _CODE: _vector([_leb(len(body)) + body for body in bodies] * times),
+        _FUNCTION: _vector([leb(kind) for kind in types] * times),
+        _CODE: _vector([leb(len(body)) + body for body in bodies] * times),
     }
-    parts = [_section(kind, replaced.get(kind, content)) for kind, content in sections]
+    parts = [section(kind, replaced.get(kind, content)) for kind, content in sections]
     return wasm[:_HEADER_BYTES] + b"".join(parts)
 
 
 def distinct(wasm: bytes, number: int) -> bytes:
     """Let a guest be another one, by a custom section that nobody reads."""
     name = b"number"
-    return wasm + _section(_CUSTOM, _leb(len(name)) + name + str(number).encode())
+    return wasm + section(_CUSTOM, leb(len(name)) + name + str(number).encode())
 
 
 def _sections(wasm: bytes) -> Iterator[tuple[int, bytes]]:
@@ -57,15 +57,17 @@ def _bodies(content: bytes) -> Iterator[bytes]:
         at += length
 
 
-def _section(kind: int, content: bytes) -> bytes:
-    return bytes([kind]) + _leb(len(content)) + content
+def section(kind: int, content: bytes) -> bytes:
+    """Make a section of a module."""
+    return bytes([kind]) + leb(len(content)) + content
 
 
 def _vector(items: list[bytes]) -> bytes:
-    return _leb(len(items)) + b"".join(items)
+    return leb(len(items)) + b"".join(items)
 
 
-def _leb(number: int) -> bytes:
+def leb(number: int) -> bytes:
+    """Encode an unsigned number as wasm does."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

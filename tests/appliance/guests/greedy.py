@@ -1,22 +1,9 @@
 """A guest that is small and costs its compiler gigabytes."""
 
+from scripts.benchmarks.modules import leb, section
+
 _LOCALS = 40_000
 _BLOCKS = 20_000
-
-
-def leb(number: int) -> bytes:
-    """Encode an unsigned number as wasm does."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def section(kind: int, content: bytes) -> bytes:
-    """Make a section of a module."""
-    return bytes([kind]) + leb(len(content)) + content
 
 
 def greedy() -> bytes:
