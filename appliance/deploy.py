@@ -32,6 +32,7 @@ from appliance.deploying.chores import Later, at_once
 from appliance.deploying.front import Front, Gate, Parts
 from appliance.deploying.journal import DeployJournal
 from appliance.deploying.probation import Probation
+from appliance.deploying.refusals import Refusals
 from appliance.deploying.stages import Asker, Deploy, Kind, Stage
 from appliance.deploying.starting import Restorer
 from appliance.deploying.turns import Turns
@@ -85,6 +86,7 @@ class Deployer:
         self._trial = trial
         self._turns = Turns()
         self._failures = FailureBook()
+        self._refusals = Refusals()
         self._shelf = AppShelf(folder, lambda: int(clock() * 1e9))
         self._journal = DeployJournal(folder.with_name(JOURNAL), clock)
         self._attempts = Attempts(self._journal, self._failures, clock)
@@ -170,8 +172,9 @@ class Deployer:
 
         name: for an app whose manifest has none.   is_name_binding: the manifest must not say
         another one.   by: who asks, for the record.
-        Raises: BadGuest, BadManifest, GuestFailed, Unavailable, Conflict if too many changes of
-        the app wait; whatever was live still is.
+        Raises: BadGuest, BadManifest, GuestFailed, at once if these bytes were refused just now
+        (`deploying.refusals`); Unavailable, Conflict if too many changes of the app wait; whatever
+        was live still is.
         """
         manifest = _parsed(bundle, name, is_name_binding=is_name_binding)
         if isinstance(manifest, AppManifest):
@@ -188,7 +191,10 @@ class Deployer:
                 had_files=self._shelf.has(name, bundle.version),
                 probation=Probation(self._settings.probation_frames),
             )  # fmt: skip
-            with self._attempts.of(wish) as attempt:
+            with (
+                self._refusals.remembered(name, bundle.version),
+                self._attempts.of(wish) as attempt,
+            ):
                 if isinstance(manifest, BadManifest):
                     raise manifest
                 self._make_answer(bundle, manifest, attempt)

@@ -26,6 +26,7 @@ Rules:
 """
 
 from enum import StrEnum
+from typing import Self
 
 
 class ApplianceError(Exception):
@@ -33,6 +34,15 @@ class ApplianceError(Exception):
 
     status = 500
     code = "internal"
+
+    def again(self, more: str = "") -> Self:
+        """Make the same error anew, without its traceback, which may hold a body or a guest.
+
+        more: to be said at its end.
+        """
+        other = type(self).__new__(type(self), f"{self}{more}")
+        vars(other).update(vars(self))
+        return other
 
 
 class BadRequest(ApplianceError):

@@ -49,7 +49,7 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
-    "appliance.api.rpc.server", "appliance.api.rpc.streams", "appliance.api.server",
+    "appliance.api.warm", "appliance.api.rpc.streams",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
     "appliance.routing.pairs", "appliance.routing.router", "appliance.cli.demo",
     "appliance.deploying.chores",
@@ -76,9 +76,8 @@ HOLDERS = {
     },
     "multiprocessing": set(),
     "concurrent": {
-        "appliance.api.rpc.server",
         "appliance.api.rpc.streams",
-        "appliance.api.server",
+        "appliance.api.warm",
     },
     "sqlite3": {
         f"appliance.store.{name}"

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp
 from appliance.api.listeners import Listener
 from appliance.api.protocol import Protocol
 from appliance.api.shell import VITAL
+from appliance.api.warm import WarmThreads
 from appliance.readiness import Readiness
 from appliance.settings import Settings
 
@@ -105,7 +105,7 @@ class Server(uvicorn.Server):
         limiter = anyio.to_thread.current_default_thread_limiter()
         limiter.total_tokens = http.max_requests + len(VITAL)
         # Of hot routes; threads are started when needed.
-        self._loop.set_default_executor(ThreadPoolExecutor(http.max_requests, "request"))
+        self._loop.set_default_executor(WarmThreads(http.max_requests, "request"))
 
         def connect() -> Protocol:
             return Protocol(self.config, self.server_state, http)

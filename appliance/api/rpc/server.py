@@ -9,7 +9,6 @@ The HTTP socket is bound first and is the lock of the state folder; this one is 
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Self
 
@@ -19,6 +18,7 @@ from appliance.api.rpc.service import MAX_INFERS, Service
 from appliance.api.rpc.streams import MAX_STREAMS
 from appliance.api.server import Serveable
 from appliance.api.socket import clear_way, closed_umask, set_rights
+from appliance.api.warm import WarmThreads
 from appliance.errors import Unavailable
 from appliance.settings import Settings
 
@@ -35,7 +35,7 @@ class RpcServer:
     def __init__(self, settings: Settings, service: Service) -> None:
         self._settings = settings
         self._service = service
-        self._threads = ThreadPoolExecutor(MAX_CALLS, "grpc")
+        self._threads = WarmThreads(MAX_CALLS, "grpc")
         # What is over the bound is refused at once, with RESOURCE_EXHAUSTED.
         self._server = grpc.server(
             self._threads, options=_options(settings), maximum_concurrent_rpcs=MAX_CALLS

@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import grpc
 
@@ -21,6 +21,7 @@ from appliance.api.rpc.calls import Context, Handler, cancelled_with, fail, fail
 from appliance.api.rpc.convert import set_parameter
 from appliance.api.rpc.descriptors import INFERENCE, Proto
 from appliance.api.rpc.statuses import Status, status_of
+from appliance.api.warm import WarmThreads
 from appliance.errors import Unavailable
 from wasi_nn.executor import Cancellation
 
@@ -55,7 +56,7 @@ class Streams:
         self._infer = infer
         self._places = threading.BoundedSemaphore(MAX_STREAMS)
         self._readers = ThreadPoolExecutor(MAX_STREAMS, "grpc-stream")
-        self._workers = ThreadPoolExecutor(_WORKERS, "grpc-stream-infer")
+        self._workers = WarmThreads(_WORKERS, "grpc-stream-infer")
 
     def handler(self) -> Handler:
         """Make the handler of ModelStreamInfer."""
@@ -85,9 +86,7 @@ class Streams:
 class _Stream:
     """One stream: a reader starts requests, and their answers are taken in order."""
 
-    def __init__(
-        self, infer: Infer, workers: ThreadPoolExecutor, cancellation: Cancellation
-    ) -> None:
+    def __init__(self, infer: Infer, workers: Executor, cancellation: Cancellation) -> None:
         self._infer = infer
         self._workers = workers
         self._lock = threading.Lock()
