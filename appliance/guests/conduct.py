@@ -2,7 +2,7 @@
 
 Rules:
 1. A failed frame's processor time is a debt (`debts`), paid back at a twentieth of a core. Over
-   BURST_S of it the app is suspended until it is paid: one that only burns its deadline costs the
+   BURST_S of it the app is suspended until it is paid: those that only burn their deadline cost the
    others a twentieth of a core, one that traps at once is hardly slowed. Waiting is no debt.
 2. Until its first answer, and while in debt, one frame of an app runs at a time.
 3. Frames over the app's `frames` are refused at once: each holds a thread of the box.

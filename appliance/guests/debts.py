@@ -1,8 +1,8 @@
 """What failing apps owe the box, in processor seconds, and how they pay it back.
 
 Rules:
-1. Each pays at PAID_PER_S of a core, and all together at TOTAL_PAID_PER_S: however many apps
-   fail, it is so much that they cost the others in the long run.
+1. All together pay at PAID_PER_S of a core: however many apps fail, it is so much that they cost
+   the others in the long run.
 2. Those in debt pay alike; what one no longer needs goes to the rest.
 """
 
@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# With a tenth, one spinning guest cost a busy machine of two cores 15 % of its polite app's rate.
+# With a tenth, one spinning guest cost a busy machine of two cores 15 % of its polite app's rate,
+# as many at once did; thirteen, each paying at its own rate, cost half of it.
 PAID_PER_S = 0.05
-# Thirteen hostile guests at once, each paying at its own rate, cost half of it.
-TOTAL_PAID_PER_S = 0.1
 # Bad luck with some frames is no debt; a loop up to the default deadline is 190 s of pause.
 BURST_S = 0.5
 # So much that its payment, alone, takes five minutes.
@@ -63,7 +62,7 @@ class Ledger:
             account.owed = 0.0
 
     def _rate(self) -> float:
-        return min(PAID_PER_S, TOTAL_PAID_PER_S / max(1, len(self._owing)))
+        return PAID_PER_S / max(1, len(self._owing))
 
     def _pay(self) -> None:
         """Take off what was paid since; step by step, for fewer pay faster."""

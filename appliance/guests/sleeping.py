@@ -28,6 +28,9 @@ _ABSOLUTE = 1
 _SUCCESS, _EFAULT, _EINVAL, _ENOTSUP = 0, 21, 28, 58
 # A guest waits for a handful; reading millions of them would hold Python's lock for seconds.
 _MAX_SUBSCRIPTIONS = 256
+# The engine counts a deadline in epochs of 10 ms and is late by two of them or more: a guest that
+# came back on time would ask again, thousands of times.
+_LATE_S = 0.020
 
 
 def poll_oneoff(guest: Guest, subscriptions: int, events: int, count: int, written: int) -> int:
@@ -69,8 +72,8 @@ def _wait(guest: Guest, raw: bytes) -> list[tuple[int, int, int]]:
 
 def _sleep(guest: Guest, wait_s: float) -> None:
     deadline_s = guest.session.ticket.deadline_s
-    left_s = wait_s if deadline_s is None else deadline_s - time.monotonic()
-    time.sleep(max(0.0, min(wait_s, left_s)))
+    left_s = wait_s if deadline_s is None else max(0.0, deadline_s - time.monotonic()) + _LATE_S
+    time.sleep(min(wait_s, left_s))
 
 
 def add_to_linker(linker: wasmtime.Linker) -> None:

@@ -153,22 +153,29 @@ class Pair:
                 self._counts.skipped += missed
                 self._counts.limited += not is_due
             with lease:
-                if is_due and not self.is_crowded and not self._ended.is_set():
+                is_wanted = is_due and not self._ended.is_set() and self._is_taken()
+                if is_wanted and not self.is_crowded:
                     self._show(crop(lease.frame, self.feed.region_xywh))
                     continue
-                kept = kept_of(lease.frame, self.feed.region_xywh) if is_due else None
-            if kept is not None and not self._ended.is_set():
+                kept = kept_of(lease.frame, self.feed.region_xywh) if is_wanted else None
+            if kept is not None:
                 self._show(kept)
+
+    def _is_taken(self) -> bool:
+        """Ask before a frame is copied whether the app takes any now."""
+        try:
+            self._pipeline.check(self.feed.app)
+        except ApplianceError as exc:
+            self._note_failure(exc)
+            return False
+        return True
 
     def _show(self, frame: Frame) -> None:
         """Show a frame to the app; whatever comes of it is counted."""
         try:
             done = self._pipeline.process(self.feed.app, frame, self._cancellation)
-        except (NotFound, Conflict):
-            # Removed or disabled this moment; the router ends this pair.
-            self._ended.wait(_GONE_S)
         except ApplianceError as exc:
-            self._count_failure(exc)
+            self._note_failure(exc)
         except Exception:
             log.exception("frame failed camera=%s app=%s", frame.source, self.feed.app)
             self._count("internal", "the box failed on this frame; its log has the reason")
@@ -183,7 +190,11 @@ class Pair:
                 self._counts.inferred += 1
                 self._counts.latency.note(taken_s)
 
-    def _count_failure(self, error: ApplianceError) -> None:
+    def _note_failure(self, error: ApplianceError) -> None:
+        if isinstance(error, NotFound | Conflict):
+            # Removed or disabled this moment; the router ends this pair.
+            self._ended.wait(_GONE_S)
+            return
         if self._ended.is_set():
             # Cancelled, which is nobody's failure.
             return

@@ -1,5 +1,6 @@
 """The box without its sockets and disks: what computes, wired as `appliance.app` wires it."""
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,6 +82,8 @@ class Rig:
         )
 
     def start(self) -> None:
+        # As `appliance serve` does: a collector that looks through everything stops all threads.
+        gc.freeze()
         self.engine.start()
 
     def close(self) -> None:

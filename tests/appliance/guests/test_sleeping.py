@@ -63,3 +63,25 @@ def test_a_sleep_ends_with_the_deadline(workshop: Workshop) -> None:
     instance.close()
 
     assert time.monotonic() - started_s < 60
+
+
+def test_a_guest_that_sleeps_on_after_its_deadline_is_not_awake_meanwhile(
+    workshop: Workshop,
+) -> None:
+    """The engine notices a deadline an epoch or two late: that is slept, not asked for again."""
+    body = f"""
+        (i32.store (i32.const 16) (i32.const 1))
+        (i64.store (i32.const 24) (i64.const {HOUR_NS}))
+        (loop $l
+          (i32.store (i32.const 512) (i32.add (i32.load (i32.const 512)) (i32.const 1)))
+          (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))
+          (br $l))
+        (i32.const 0)"""
+    instance = make(workshop, guests.reactor(body, ("poll_oneoff",)))
+    with pytest.raises(GuestFailed, match="its deadline"):
+        instance.call(1)
+    asked = int.from_bytes(instance.guest.memory.window(512, 4, "count"), "little")
+    instance.close()
+
+    # It was hundreds.
+    assert 1 <= asked < 20

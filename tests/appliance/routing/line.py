@@ -10,6 +10,7 @@ import numpy as np
 from appliance.apps import AppTable, make_live
 from appliance.cameras.config import CameraConfig
 from appliance.cameras.table import CameraTable
+from appliance.errors import ApplianceError
 from appliance.feed import Feed
 from appliance.pipeline import Pipeline, Processed
 from appliance.records import Prediction
@@ -52,13 +53,23 @@ class WatchedPipeline(Pipeline):
         self._ended = 0
         self._changed = threading.Condition()
 
+    def check(self, app_name: str) -> None:
+        try:
+            super().check(app_name)
+        except ApplianceError:
+            self._end()
+            raise
+
     def process(self, *frame: Any) -> Processed:
         try:
             return super().process(*frame)
         finally:
-            with self._changed:
-                self._ended += 1
-                self._changed.notify_all()
+            self._end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended += 1
+            self._changed.notify_all()
 
     def wait_for(self, frames: int) -> None:
         with self._changed:

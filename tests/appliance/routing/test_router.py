@@ -13,6 +13,7 @@ from appliance.cameras.config import CameraConfig
 from appliance.cameras.feeds import Region
 from appliance.cameras.newest import Lease
 from appliance.cameras.states import Camera
+from appliance.routing import pairs
 from tests.appliance import watguests as guests
 from tests.appliance.guests.test_reactor import Gate, counting
 from tests.appliance.routing.line import PIXELS, WAIT_S, RoutingLine
@@ -263,6 +264,31 @@ def test_a_full_box_is_a_refusal_not_a_failure(line: RoutingLine, workshop: Work
 
     assert (1, 1, {}) == (status.inferred, status.refused, status.failed)
     assert "Exceeds maximum queue size" in status.last_error
+
+
+def test_a_suspended_apps_frames_are_not_even_copied(
+    line: RoutingLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refusals, and the app's to count; once it has paid it is shown frames again."""
+    line.add("door")
+    line.deploy("cat", guests.STEADY)
+    assert [("door", "cat")] == line.pairs()
+    with line.apps.using("cat") as app:
+        app.runner._debt.add(60.0)
+    with monkeypatch.context() as watched:
+        watched.setattr(pairs, "crop", lambda frame, region: 1 / 0)
+        line.push("door")
+        line.pipeline.wait_for(1)
+    with line.apps.using("cat") as app:
+        counted = app.statistics().failures
+        app.runner._debt.close()
+    line.push("door")
+    line.pipeline.wait_for(2)
+    (status,) = line.finish()
+
+    assert (1, 1, {}) == (status.inferred, status.refused, status.failed)
+    assert "suspended" in status.last_error
+    assert {"suspended": 1} == counted
 
 
 def test_a_bug_of_ours_ends_no_route(
