@@ -147,7 +147,7 @@ class Box:
             instances=threads,
             guard=self.guard,
             gate=self.gate,
-            trial=self.trials.app,
+            trial=lambda bundle, manifest: self.trials.app(bundle, manifest).models,
             settings=settings.deploy,
             later=self._chores.put,
         )  # fmt: skip

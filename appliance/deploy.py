@@ -20,7 +20,7 @@ before. How it lies on disk: `versions`.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,8 @@ from appliance.versions import AppShelf, StoredVersion
 
 log = logging.getLogger(__name__)
 
+Try = Callable[[Bundle, AppManifest], Sequence[str]]
+
 # Under the state folder, beside `apps/`.
 JOURNAL = "deploys.jsonl"
 
@@ -70,14 +72,14 @@ class Deployer:
     scratch: where command guests find their frames.   instances: warm ones of a reactor, at most.
     guard: marks what runs, and refuses what crashed the box too often.
     gate: says whether an app may be on this box, at a deploy and whenever it comes up; it raises.
-    trial: tries a new version where it can do no harm; it raises.
+    trial: tries a new version where it can do no harm; it raises, or tells what models it used.
     later: does what a frame's thread must not wait for.
     """
 
     def __init__(
         self, folder: Path, host: Host, cache: AotCache, table: AppTable, *, scratch: Path,
         instances: int, clock: Callable[[], float] = time.time, guard: Guard | None = None,
-        gate: Gate | None = None, trial: Callable[[Bundle, AppManifest], object] | None = None,
+        gate: Gate | None = None, trial: Try | None = None,
         settings: DeploySettings | None = None, later: Later = at_once,
     ) -> None:  # fmt: skip
         self._settings = settings or DeploySettings()
@@ -207,9 +209,8 @@ class Deployer:
         wish = attempt.wish
         self._front.admit(bundle, manifest)
         attempt.reach(Stage.VALIDATED)
-        if self._trial is not None:
-            self._trial(bundle, manifest)
-        live = self._bringer.bring_up(bundle, manifest, attempt.reach)
+        models = () if self._trial is None else self._trial(bundle, manifest)
+        live = self._bringer.bring_up(bundle, manifest, attempt.reach, models)
         try:
             self._front.put(
                 live, attempt.id, wish.probation,

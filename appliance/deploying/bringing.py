@@ -1,6 +1,6 @@
-"""From a bundle to a version that could answer: compiled, linked, instantiated."""
+"""From a bundle to a version that could answer: compiled, linked, models loaded, instantiated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +30,12 @@ class Bringer:
     guard: Guard | None
 
     def bring_up(
-        self, bundle: Bundle, manifest: AppManifest, on_stage: Callable[[Stage], None]
-    ) -> LiveApp:
+        self, bundle: Bundle, manifest: AppManifest, on_stage: Callable[[Stage], None],
+        models: Sequence[str] = (),
+    ) -> LiveApp:  # fmt: skip
         """Compile and instantiate.
 
-        on_stage: told what is reached.
+        on_stage: told what is reached.   models: that it is known to ask for.
         Raises: BadGuest, GuestFailed, Unavailable; Conflict if that crashed the box too often.
         """
         name, version, guard = manifest.name, bundle.version, self.guard
@@ -45,8 +46,10 @@ class Bringer:
         with nullcontext() if guard is None else guard.bringing_up(name, version):
             module = cache.module(bundle.wasm)
             on_stage(Stage.COMPILED)
+            program = make_program(host, module, manifest)
+            program.warm(models)
             live = make_live(
-                make_program(host, module, manifest), version,
+                program, version,
                 instances=self.instances, scratch=self.scratch, clock=self.clock,
             )  # fmt: skip
             on_stage(Stage.WARMED)

@@ -1,5 +1,7 @@
 """A guest that is ready to be instantiated: compiled, linked, and understood."""
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import wasmtime
@@ -15,11 +17,14 @@ from appliance.manifests import AppManifest, Mode
 from appliance.policies import PolicySettings
 from appliance.settings import AppLimits
 from appliance.trust.grants import Grants, grants_of
+from wasi_nn.errors import NNError
 from wasi_nn.executor import Executor
 from wasi_nn.keeper import GraphKeeper
 from wasi_nn.policy import Policy, SessionLimits
 from wasi_nn.registry import Registry
 from wasi_nn.session import Session
+
+log = logging.getLogger(__name__)
 
 START = "_start"
 ON_FRAME = "appliance_on_frame"
@@ -72,24 +77,40 @@ class Program:
     def name(self) -> str:
         return self.manifest.name
 
-    def new_session(self) -> Session:
-        """Make what one instance will own."""
-        manifest = self.manifest
-        policy = Policy(
+    def warm(self, models: Iterable[str]) -> None:
+        """Load models before the first frame waits for them.
+
+        models: by their names on this box. One that does not load is the guest's to meet.
+        """
+        for name in models:
+            try:
+                reference = self.host.registry.load_named(name, policy=self._policy())
+            except NNError as exc:
+                log.info("model not warmed app=%s model=%s reason=%s", self.name, name, exc)
+                continue
+            self.keeper.keep(reference)
+            reference.release()
+
+    def _policy(self) -> Policy:
+        nn = self.manifest.nn
+        return Policy(
             models=self.grants.models,
             encodings=self.grants.encodings,
             devices=self.grants.devices,
             own_models=self.grants.own_models,
-            numbering=manifest.nn.tensor_types,
-            objective=manifest.nn.objective,
+            numbering=nn.tensor_types,
+            objective=nn.objective,
             allow_fallback=self.host.allow_fallback,
         )
+
+    def new_session(self) -> Session:
+        """Make what one instance will own."""
         limits = SessionLimits(
             graphs=self.limits.graphs,
             contexts=self.limits.handles,
             tensor_bytes=self.limits.tensor_bytes,
         )
-        return Session(self.host.registry, self.host.executor, limits, policy, self.keeper)
+        return Session(self.host.registry, self.host.executor, limits, self._policy(), self.keeper)
 
 
 def make_program(host: Host, module: wasmtime.Module, manifest: AppManifest) -> Program:

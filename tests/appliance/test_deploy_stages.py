@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from appliance.bundles import Bundle
 from appliance.deploy import JOURNAL, Deployed
 from appliance.deploying.stages import Asker, Deploy, Kind, Stage
 from appliance.deploysettings import DeploySettings
-from appliance.errors import BadGuest, BadManifest, Conflict, Unavailable
+from appliance.errors import BadGuest, BadManifest, Conflict, GuestFailed, Unavailable
 from appliance.manifests import AppManifest
 from appliance.records import Frame
 from appliance.standings import AppState
@@ -35,10 +36,11 @@ class Slow:
         self.began = threading.Event()
         self.go = threading.Event()
 
-    def __call__(self, bundle: Bundle, manifest: AppManifest) -> None:
+    def __call__(self, bundle: Bundle, manifest: AppManifest) -> Sequence[str]:
         if manifest.name == "slow":
             self.began.set()
             assert self.go.wait(30)
+        return ()
 
 
 def test_a_deploy_goes_through_its_stages(bench: Bench) -> None:
@@ -116,7 +118,7 @@ def test_gate_and_trial_come_before_anything_of_ours(workshop: Workshop, tmp_pat
     seen: list[object] = []
     bench = Bench(
         workshop, tmp_path, gate=lambda b, m: seen.append(("gate", b.version, m.name)),
-        trial=lambda b, m: seen.append(("trial", b.version, m.name)),
+        trial=lambda b, m: seen.append(("trial", b.version, m.name)) or (),
     )  # fmt: skip
     bench.deployer.restore()
     version = deploy(bench, "a")
@@ -124,6 +126,35 @@ def test_gate_and_trial_come_before_anything_of_ours(workshop: Workshop, tmp_pat
     restarted(workshop, tmp_path, gate=lambda b, m: seen.append("again"))
 
     assert "again" == seen[-1]
+
+
+def test_what_the_trial_saw_used_is_loaded_before_the_version_answers(
+    workshop: Workshop, tmp_path: Path, frame: Frame
+) -> None:
+    """The first frame need not wait for it; a model that is gone is the guest's to meet."""
+    put_model(workshop.models)
+    bench = restarted(workshop, tmp_path, trial=lambda b, m: ("tiny", "gone"))
+    bench.deployer.deploy(bundle(guests.computing("tiny", "x")), "cat")
+    loaded = [graph.name for graph in workshop.host.registry.statistics().graphs]
+    loads = workshop.host.registry.statistics().loads
+    bench.labels("cat", frame)
+
+    assert ["tiny:1"] == loaded
+    assert loads == workshop.host.registry.statistics().loads
+    bench.deployer.delete("cat")
+    assert () == workshop.host.registry.statistics().graphs
+
+
+def test_models_of_a_version_that_does_not_come_up_are_let_go(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """Whatever was loaded for it."""
+    put_model(workshop.models)
+    bench = restarted(workshop, tmp_path, trial=lambda b, m: ("tiny",))
+    with pytest.raises(GuestFailed):
+        bench.deployer.deploy(bundle(guests.traps_at_start()), "cat")
+
+    assert () == workshop.host.registry.statistics().graphs
 
 
 def test_what_gate_or_trial_refuse_is_refused(workshop: Workshop, tmp_path: Path) -> None:
