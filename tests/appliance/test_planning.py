@@ -241,6 +241,31 @@ def test_a_graph_that_mixes_its_rows_is_measured_without() -> None:
     assert [1] == [f.rows for f in Bench(1, clock=clock).measure({1: graph}, ONE_ROW)]
 
 
+def test_a_machine_that_was_busy_for_a_moment_does_not_decide() -> None:
+    """What is chosen between is timed again later: here all was slow while one thread was timed."""
+    clock = ThreadClock()
+    # One to begin with, and 20 ms in each of three rounds.
+    slow_runs = 1 + 3 * 4
+    narrow = TimedGraph(clock, lambda rows: 0.006 if len(narrow.sizes) <= slow_runs else 0.002)
+    wide = TimedGraph(clock, lambda rows: 0.003)
+    narrow.batch_axis = wide.batch_axis = None
+    figures = Bench(1, clock=clock).measure({1: narrow, 2: wide}, ONE_ROW)
+
+    assert [0.002, 0.003] == [pytest.approx(figure.latency_s) for figure in figures]
+    assert 1 == choose(figures, (1, 2), THROUGHPUT, "here").threads
+
+
+def test_a_slow_model_is_not_timed_twice() -> None:
+    """Its guest waits; the budget is for all there is."""
+    clock = ThreadClock()
+    narrow, wide = (TimedGraph(clock, lambda rows: 0.6) for _ in range(2))
+    narrow.batch_axis = wide.batch_axis = None
+    Bench(1, clock=clock).measure({1: narrow, 2: wide}, ONE_ROW)
+
+    # One to begin with, and one in each round.
+    assert [4, 4] == [len(narrow.sizes), len(wide.sizes)]
+
+
 def test_as_many_run_side_by_side_as_the_budget_allows() -> None:
     """One thread each: four at once; four threads: one; another device: one."""
     clock = ThreadClock()
