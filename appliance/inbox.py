@@ -4,7 +4,7 @@
     x.zip, x.tar.gz   a bundle, or a model
     x/                a model's folder
     x.wasm.sig        who signed it; may come before or after
-    x.wasm.status     what became of it, one JSON object
+    x.wasm.status     what became of it, one JSON object (`dropnotes`)
 
 What is dropped is taken once its writer has closed it, or it has been quiet for a moment
 (`quiet`), so that a copy under way is not mistaken for a damaged guest. What was taken is removed,
@@ -13,7 +13,6 @@ it changes. A folder that lacks something is waited for, then reported. Names th
 are ignored: rsync and browsers write under such names first.
 """
 
-import json
 import logging
 import threading
 import time
@@ -26,6 +25,7 @@ from watchfiles import watch
 from appliance.bundles import MAX_SIGNATURE_BYTES
 from appliance.deploy import Deployer
 from appliance.deploying.stages import Asker
+from appliance.dropnotes import Notes
 from appliance.drops import (
     Incomplete,
     Look,
@@ -47,7 +47,6 @@ from appliance.files import (
     read_bounded,
     remove_tree,
     sweep_temporaries,
-    write_atomic,
 )
 from appliance.manifests import name_from
 from appliance.quiet import QUIET_S as QUIET_S
@@ -121,6 +120,7 @@ class Inbox:
         self._deployer = deployer
         self._models = models
         self._gate = gate
+        self._notes = Notes(folder)
         self._settling = Settling()
         # When to look again at what did not change: name -> monotonic seconds.
         self._again_s: dict[str, float] = {}
@@ -132,6 +132,7 @@ class Inbox:
         """Begin to watch; what lies there already is taken too."""
         make_dirs(self._folder)
         sweep_temporaries(self._folder)
+        self._notes.open()
         self._thread.start()
 
     def stop(self) -> None:
@@ -176,6 +177,7 @@ class Inbox:
             self._try(self._folder / name)
         for name in self._due(files, now_s):
             self._try(self._folder / name)
+        self._notes.follow(self._deployer.failures())
 
     def _due(self, files: Mapping[str, Look], now_s: float) -> list[str]:
         """Name what is to be looked at again although it did not change."""
@@ -194,7 +196,7 @@ class Inbox:
             # Our bug, and this file's alone: the others were marked as handled with it.
             log.exception("inbox file failed file=%s", path.name)
             reason = "the box failed on this file; its log has the reason"
-            self._report(path, {"state": "failed", "reason": reason})
+            self._notes.write(path, {"state": "failed", "reason": reason})
 
     def take(self, path: Path) -> None:
         """Take one drop and write beside it what became of it."""
@@ -211,9 +213,9 @@ class Inbox:
             if isinstance(exc, Unavailable):
                 # The box's trouble and not the file's: it need not change to be tried again.
                 self._again_s[path.name] = time.monotonic() + exc.retry_after_s
-            self._report(path, {"state": "failed", "reason": str(exc)})
+            self._notes.write(path, {"state": "failed", "reason": str(exc)})
             return
-        self._report(path, status)
+        self._notes.write(path, status)
         # A deploy takes seconds: what was dropped under the name meanwhile is taken next.
         if signature_of(path) == taken:
             self._remove(path)
@@ -229,11 +231,11 @@ class Inbox:
         if path.name in self._lacking:
             self._lacking.discard(path.name)
             reason = f"incomplete for {INCOMPLETE_S:.0f} s: {lack}; copy the rest into the folder"
-            self._report(path, {"state": "failed", "reason": reason})
+            self._notes.write(path, {"state": "failed", "reason": reason})
             return
         self._lacking.add(path.name)
         self._again_s[path.name] = time.monotonic() + INCOMPLETE_S
-        self._report(path, {"state": "waiting", "reason": lack})
+        self._notes.write(path, {"state": "waiting", "reason": lack})
 
     def _remove(self, path: Path) -> None:
         try:
@@ -265,15 +267,8 @@ class Inbox:
             log.info("signature waits for its guest file=%s reason=%s", path.name, exc)
             return
         status: dict[str, object] = {"state": "live", "app": name, "version": deployed.version}
-        self._report(path.with_suffix(""), status)
+        self._notes.write(path.with_suffix(""), status)
         path.unlink(missing_ok=True)
-
-    def _report(self, path: Path, status: dict[str, object]) -> None:
-        status["at"] = time.time()
-        try:
-            write_atomic(path.with_name(path.name + ".status"), json.dumps(status).encode() + b"\n")
-        except ApplianceError as exc:
-            log.error("inbox status not written file=%s reason=%s", path.name, exc)
 
 
 def _ready(taken: Taken) -> dict[str, object]:

@@ -30,7 +30,7 @@ LEVELS = (
      "store", "feed", "sharedmemory", "versions", "sampling", "uploads", "marking", "cameras",
      "trials"),
     ("apps", "pipeline", "deploy", "deploying", "standings", "inbox", "inference", "routing",
-     "viewing", "drops"),
+     "viewing", "drops", "dropnotes"),
     ("api", "client", "client_triton"),
     ("app",),
     ("cli", "__main__"),

@@ -12,11 +12,16 @@ import pytest
 from watchfiles import watch
 
 from appliance.apps import AppTable
+from appliance.bundles import write_bundle
 from appliance.deploy import Deployer
 from appliance.drops import ModelDrops, read_drop, signature_of
-from appliance.errors import BadGuest
+from appliance.errors import BadGuest, GuestFailed
+from appliance.feed import Feed
 from appliance.files import temporary_beside
 from appliance.inbox import QUIET_S, Inbox, Settling
+from appliance.pipeline import Pipeline
+from appliance.records import Frame
+from appliance.store import PredictionStore
 from tests.appliance import watguests as guests
 from tests.appliance.archives import zipped
 from tests.appliance.test_uploads import Depot
@@ -271,6 +276,27 @@ def test_what_lay_there_before_the_start_is_taken(place: Place) -> None:
     place.inbox.stop()
 
     assert ("x", {"x.wasm.status"}) == (status["app"], place.names())
+
+
+def test_a_drop_that_fails_on_its_first_frames_is_said_to_have_failed(
+    watched: Place, frame: Frame
+) -> None:
+    """The version before answers again; whoever dropped it looks at the file only."""
+    watched.drop("cat.wasm", guests.STEADY)
+    watched.wait_for("cat.wasm", "live")
+    watched.drop("cat.zip", write_bundle(guests.trapping(), b'name = "cat"'))
+    bad = watched.wait_for("cat.zip", "live")["version"]
+    with PredictionStore(watched.folder.with_name("predictions.db")) as store:
+        pipeline = Pipeline(watched.table, store, Feed(max_subscribers=1))
+        for _ in range(3):
+            with pytest.raises(GuestFailed):
+                pipeline.process("cat", frame)
+    status = watched.wait_for("cat.zip", "failed")
+
+    assert ("cat", bad) == (status["app"], status["version"])
+    assert "failed its probation" in status["reason"]
+    assert "answers again" in status["reason"]
+    assert "live" == watched.status("cat.wasm")["state"]
 
 
 def test_a_file_copied_in_two_parts_becomes_live_in_the_end(watched: Place) -> None:
