@@ -4,10 +4,13 @@ Rules:
 1. A failed frame's processor time is a debt (`debts`), paid back at a twentieth of a core. Over
    BURST_S of it the app is suspended until it is paid: those that only burn their deadline cost the
    others a twentieth of a core, one that traps at once is hardly slowed. Waiting is no debt.
-2. Until its first answer, and while in debt, one frame of an app runs at a time.
-3. Frames over the app's `frames` are refused at once: each holds a thread of the box.
+2. After MAX_IN_A_ROW failures in a row an app is suspended, too, but for one frame a second: the
+   first that it answers ends that. Failing 30 times a second tells nobody more than once a second.
+3. Until its first answer, and while in debt, one frame of an app runs at a time.
+4. Frames over the app's `frames` are refused at once: each holds a thread of the box.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,33 +24,44 @@ from appliance.guests.runner import Answer, Runner
 from appliance.records import Frame
 from wasi_nn.executor import Cancellation
 
+# Chosen, not measured: more than the frames of a probation, and soon enough for a camera.
+MAX_IN_A_ROW = 20
+RETRY_S = 1.0
+
 
 class WatchedRunner:
     """A runner under the rules above.
 
     instances: frames of the app that may run at the same time.   spent: processor seconds of the
-    calling thread.
+    calling thread.   clock: monotonic seconds.
     """
 
     def __init__(
         self, program: Program, runner: Runner, instances: int,
-        spent: Callable[[], float] = time.thread_time,
+        spent: Callable[[], float] = time.thread_time, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._program = program
         self.watched = runner
         self._instances = instances
         self._spent = spent
+        self._clock = clock
         self._lock = threading.Lock()
         self._line = FairLine()
         self._debt = program.host.debts.open()
         self._inside = 0
         self._running = 0
         self._is_trusted = False
+        self._failed_in_a_row = 0
+        self._retry_at_s = -math.inf
 
     @property
     def suspended_s(self) -> float:
         """How long the app will still be suspended."""
-        return self._debt.suspended_s()
+        return max(self._debt.suspended_s(), self._pause_s())
+
+    def _pause_s(self) -> float:
+        """How long an app that only fails is left alone."""
+        return max(0.0, self._retry_at_s - self._clock())
 
     def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """See `Runner.run`. Raises: also Suspended."""
@@ -55,15 +69,24 @@ class WatchedRunner:
             started_s = self._spent()
             try:
                 answer = self.watched.run(frame, cancellation)
-            except GuestFailed:
+            except GuestFailed as exc:
                 self._debt.add(self._spent() - started_s)
+                if not exc.is_overload:
+                    self._note_failure()
                 raise
             self._is_trusted = True
+            self._failed_in_a_row, self._retry_at_s = 0, -math.inf
             return answer
+
+    def _note_failure(self) -> None:
+        with self._lock:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= MAX_IN_A_ROW:
+                self._retry_at_s = self._clock() + RETRY_S
 
     def check(self) -> None:
         """Tell before a frame is decoded that it would be refused. Raises: Suspended."""
-        self._check_debt()
+        self._check_suspended()
 
     def forget(self, source: str) -> None:
         """See `Runner.forget`."""
@@ -91,7 +114,7 @@ class WatchedRunner:
         self._take_turn(source)
         try:
             # Those before it may have put the app into debt while it waited.
-            self._check_debt()
+            self._check_suspended()
             yield
         finally:
             with self._lock:
@@ -125,7 +148,7 @@ class WatchedRunner:
         return self._instances if is_well else 1
 
     def _check(self) -> None:
-        self._check_debt()
+        self._check_suspended()
         limit = self._program.limits.frames
         if self._inside >= limit:
             self._program.breaches.note("frames", limit, self._inside + 1)
@@ -134,7 +157,14 @@ class WatchedRunner:
                 "app's limit; send fewer at once or raise frames in [limits]"
             )
 
-    def _check_debt(self) -> None:
+    def _check_suspended(self) -> None:
+        pause_s = self._pause_s()
+        if pause_s > 0:
+            raise Suspended(
+                f"app {self._program.name}: its last {self._failed_in_a_row} frames failed; it is "
+                f"shown one in {RETRY_S:g} s until it answers one; see its last_error",
+                retry_after_s=pause_s,
+            )
         left_s = self._debt.suspended_s()
         if left_s > 0:
             raise Suspended(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from appliance.errors import FailureReason, GuestFailed, Suspended, Unavailable
-from appliance.guests.conduct import WatchedRunner
+from appliance.guests.conduct import MAX_IN_A_ROW, RETRY_S, WatchedRunner
 from appliance.guests.debts import BURST_S, PAID_PER_S, Ledger
 from appliance.guests.runner import Answer
 from appliance.records import Frame
@@ -42,14 +42,17 @@ class Rig:
         program = workshop.program(guests.STEADY, f"[limits]\n{limits}")
         host = replace(program.host, debts=Ledger(lambda: self.now_s))
         program = replace(program, host=host)
-        self.runner = WatchedRunner(program, self.scripted, instances, lambda: self.spent_s)
+        self.runner = WatchedRunner(
+            program, self.scripted, instances, lambda: self.spent_s, lambda: self.now_s
+        )
 
-    def fail(self, frame: Frame, cost_s: float) -> None:
+    def fail(self, frame: Frame, cost_s: float, *, is_overload: bool = False) -> None:
         """Let a frame fail that takes so much."""
 
         def act() -> None:
             self.spent_s += cost_s
-            raise GuestFailed("spun", reason=FailureReason.DEADLINE)
+            reason = FailureReason.DEADLINE
+            raise GuestFailed("spun", reason=reason, is_overload=is_overload)
 
         self.scripted.act = act
         with pytest.raises(GuestFailed, match="spun"):
@@ -77,6 +80,41 @@ def test_a_failed_frames_time_is_paid_back(workshop: Workshop, frame: Frame) -> 
 
     assert pytest.approx(20.0) == caught.value.retry_after_s
     assert 0 == rig.runner.suspended_s
+
+
+def test_an_app_that_only_fails_is_shown_a_frame_a_second(workshop: Workshop, frame: Frame) -> None:
+    """However little its failures cost; the one that it answers ends that."""
+    rig = Rig(workshop)
+    for _ in range(MAX_IN_A_ROW):
+        rig.fail(frame, 0.0)
+    with pytest.raises(Suspended, match=rf"its last {MAX_IN_A_ROW} frames failed") as caught:
+        rig.runner.check()
+    assert RETRY_S == caught.value.retry_after_s == rig.runner.suspended_s
+    rig.now_s += RETRY_S
+    rig.fail(frame, 0.0)
+    with pytest.raises(Suspended, match=rf"its last {MAX_IN_A_ROW + 1} frames failed"):
+        rig.runner.run(frame)
+    rig.now_s += RETRY_S
+    for _ in range(3):
+        rig.runner.run(frame)
+    rig.fail(frame, 0.0)
+
+    assert 0 == rig.runner.suspended_s
+    rig.runner.run(frame)
+
+
+def test_an_answer_between_failures_and_a_full_box_are_no_row(
+    workshop: Workshop, frame: Frame
+) -> None:
+    """One bad camera of two suspends nobody; nor does what was the box's own trouble."""
+    rig = Rig(workshop)
+    for _ in range(2 * MAX_IN_A_ROW):
+        rig.fail(frame, 0.0)
+        rig.runner.run(frame)
+    for _ in range(2 * MAX_IN_A_ROW):
+        rig.fail(frame, 0.0, is_overload=True)
+
+    rig.runner.run(frame)
 
 
 def test_a_suspension_ends_within_minutes(workshop: Workshop, frame: Frame) -> None:
