@@ -51,6 +51,7 @@ def demo(
         console.print(f"1. starting a box on the empty folder {folder}")
         with running_box(settings.state) as process:
             console.print(f"2. dropping classifier.wasm into {settings.inbox}")
+            console.print("   (it is tried, its model loaded and timed: a few seconds, once)")
             guest = settings.inbox / "classifier.wasm"
             shutil.copyfile(classifier_folder() / "app.toml", guest.with_suffix(".toml"))
             shutil.copyfile(classifier_folder() / "classifier.wasm", guest)
@@ -61,7 +62,6 @@ def demo(
             with Client(settings.socket_path) as box:
                 answers = [(p, box.predict("classifier", p.read_bytes())) for p in pictures]
             console.print(answer_table(answers))
-            console.print("   (the first frame loaded the model and measured how best to run it)")
             console.print(f"4. a camera: a film of them, {FILM.seconds:g} s long, again and again")
             film = Path(folder) / "film.mp4"
             make_film(film, pictures, FILM)
