@@ -163,7 +163,9 @@ class Bench:
             figures += self._measure_one(graphs[threads], threads, sample, end_s)
         rivals = _rivals(figures) if len(graphs) > 1 and self._clock() < last_s else []
         again = {
-            rival: self._time(graphs[rival.threads], rival.threads, sample, rival.rows)
+            rival: self._time(
+                graphs[rival.threads], rival.threads, rival.rows, _rows_of(sample, rival.rows)
+            )
             for rival in rivals
         }
         return [min(figure, again.get(figure, figure), key=_latency_of) for figure in figures]
@@ -178,16 +180,16 @@ class Bench:
                 rows == 2 and not self._keeps_rows_apart(graph, sample)
             ):
                 break
-            figure = self._time(graph, threads, sample, rows)
+            figure = self._time(graph, threads, rows, batch)
             is_worth_growing = _is_worth_growing(figure, figures)
             figures.append(figure)
             if graph.batch_axis is None or not is_worth_growing or self._clock() >= end_s:
                 break
         return figures
 
-    def _time(self, graph: Graph, threads: int, sample: Sequence[Array], rows: int) -> Measured:
-        """Run again and again, on as many threads as there are."""
-        batch, parallel = _rows_of(sample, rows), self._parallel(threads, graph)
+    def _time(self, graph: Graph, threads: int, rows: int, batch: Sequence[Array]) -> Measured:
+        """Run a batch of so many rows again and again, on as many threads as there are."""
+        parallel = self._parallel(threads, graph)
         latencies_s: list[float] = []
         for _ in range(ROUNDS):
             self._alone(functools.partial(self._piece, graph, batch, parallel, latencies_s))
@@ -284,7 +286,7 @@ def _rivals(figures: Sequence[Measured]) -> list[Measured]:
     rivals: list[Measured] = []
     for threads in sorted({figure.threads for figure in figures}, reverse=True):
         own = [figure for figure in figures if figure.threads == threads]
-        rivals += {own[0]: None, max(own, key=lambda f: f.rows_per_s): None}
+        rivals += dict.fromkeys((own[0], max(own, key=lambda f: f.rows_per_s)))
     return rivals
 
 

@@ -20,9 +20,9 @@ CLI_AGENT = "appliance-cli"
 
 class Stage(StrEnum):
     """received: on record.   validated: its manifest, and what the box grants.   compiled: also
-    tried in a process of its own, if the box does so.   warmed: an instance could
-    answer, the models it used when tried are loaded.
-    live: it answers.   draining: another does; its last frames finish.   gone: they have.
+    tried in a process of its own, if the box does so.   warmed: an instance could answer, the
+    models it used when tried are loaded.   live: it answers.   draining: another does; its last
+    frames finish.   gone: they have.
     """
 
     RECEIVED = "received"

@@ -84,10 +84,6 @@ class WatchedRunner:
             if self._failed_in_a_row >= MAX_IN_A_ROW:
                 self._retry_at_s = self._clock() + RETRY_S
 
-    def check(self) -> None:
-        """Tell before a frame is decoded that it would be refused. Raises: Suspended."""
-        self._check_suspended()
-
     def forget(self, source: str) -> None:
         """See `Runner.forget`."""
         self.watched.forget(source)
@@ -114,7 +110,7 @@ class WatchedRunner:
         self._take_turn(source)
         try:
             # Those before it may have put the app into debt while it waited.
-            self._check_suspended()
+            self.check()
             yield
         finally:
             with self._lock:
@@ -148,7 +144,7 @@ class WatchedRunner:
         return self._instances if is_well else 1
 
     def _check(self) -> None:
-        self._check_suspended()
+        self.check()
         limit = self._program.limits.frames
         if self._inside >= limit:
             self._program.breaches.note("frames", limit, self._inside + 1)
@@ -157,7 +153,8 @@ class WatchedRunner:
                 "app's limit; send fewer at once or raise frames in [limits]"
             )
 
-    def _check_suspended(self) -> None:
+    def check(self) -> None:
+        """Tell before a frame is decoded that it would be refused. Raises: Suspended."""
         pause_s = self._pause_s()
         if pause_s > 0:
             raise Suspended(

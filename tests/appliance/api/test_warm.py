@@ -4,7 +4,6 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 import pytest
 import uvloop
@@ -17,10 +16,6 @@ def threads() -> Iterator[WarmThreads]:
     made = WarmThreads(4, "warm")
     yield made
     made.shutdown()
-
-
-def _thread_of(future: "Future[threading.Thread]") -> threading.Thread:
-    return future.result(30)
 
 
 class _Hold:
