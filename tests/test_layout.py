@@ -47,7 +47,7 @@ PURE = (
 IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", "multiprocessing"}
 
 THREADS = {
-    "appliance.app", "appliance.inbox", "appliance.guests.engine", "appliance.lanes",
+    "appliance.app", "appliance.inbox", "appliance.guests.ticker", "appliance.lanes",
     "appliance.planning", "appliance.isolation.worker",
     "appliance.api.warm", "appliance.api.rpc.streams",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",

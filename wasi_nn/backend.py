@@ -42,6 +42,9 @@ class Device(Enum):
     GPU = "gpu"
     NPU = "npu"
 
+    # Members are single: Enum's own hash is a Python function, called for every look in a table.
+    __hash__ = object.__hash__
+
 
 class Objective(Enum):
     """What a graph is to be best at, where that is a choice."""

@@ -11,22 +11,20 @@ Guarantees:
    global, so it would surface in another guest's call (measured: 2-5 % of calls). Whatever happens
    becomes an errno.
 2. Arguments are unsigned 32-bit integers, whichever path serves the call.
-3. A host function learns whom it serves from the thread: one Store runs on one thread at a time,
-   and `Guest.running` marks it. So one Linker serves all guests of an engine.
+3. A host function learns from the thread whom it serves (`serving`), so one Linker serves all
+   guests of an engine.
 """
 
 import ctypes
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import wasmtime
 
-from wasi_nn.errors import Errno, MissingMemory, NNError
 from wasi_nn.memory import GuestMemory
-from wasi_nn.session import Session
+from wasi_nn.serving import Guest, refuse, thread
 
 log = logging.getLogger(__name__)
 
@@ -40,104 +38,6 @@ _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, _RAW, ctypes.c_size_t
 )
 _NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
-
-
-class _Thread(threading.local):
-    guest: "Guest | None" = None
-
-
-_thread = _Thread()
-
-
-class Guest:
-    """One running instance, as its host functions see it.
-
-    session: what the instance owns.   on_error: told every failed WASI-NN call, function name and
-    error; the guest itself gets only an errno.
-    calls_at_ease: host calls before `on_many_calls` is asked again, each of which takes Python's
-    lock from everybody else; counted down by every call.
-    """
-
-    def __init__(
-        self,
-        store: wasmtime.Store,
-        session: Session,
-        on_error: Callable[[str, NNError], None] | None = None,
-    ) -> None:
-        self.store = store
-        self.session = session
-        self.on_error = on_error
-        self.interrupt: BaseException | None = None
-        self.calls_at_ease = 1 << 62
-        # None until the instance exists; `memory` is the checked way to it.
-        self.bound_memory: GuestMemory | None = None
-
-    @property
-    def memory(self) -> GuestMemory:
-        """The instance's memory. Raises: MissingMemory if it exports none."""
-        if self.bound_memory is None:
-            raise MissingMemory("the guest exports no memory: wanted an export named memory")
-        return self.bound_memory
-
-    def on_many_calls(self) -> bool:
-        """Hold a guest up that calls the host without end; an embedder decides how.
-
-        Returns: whether this call is to end the guest by a trap.
-        """
-        self.calls_at_ease = 1 << 62
-        return False
-
-    def bind(self, memory: Any) -> None:
-        """Take the instance's exported memory, if it is one."""
-        if isinstance(memory, wasmtime.Memory):
-            self.bound_memory = memory_of(self.store, memory)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Serve host calls of this thread for this guest.
-
-        Raises: what the user sent (Ctrl-C) while a host function ran.
-        """
-        previous, _thread.guest = _thread.guest, self
-        try:
-            yield
-        finally:
-            _thread.guest = previous
-            interrupt, self.interrupt = self.interrupt, None
-            if interrupt is not None:
-                raise interrupt
-
-    def tell(self, name: str, error: NNError) -> None:
-        """Report a failed call; a listener that fails itself is not the guest's matter."""
-        if self.on_error is not None:
-            try:
-                self.on_error(name, error)
-            except Exception:
-                log.exception("listener for failed calls failed name=%s", name)
-            except BaseException as exc:  # Ctrl-C, SystemExit: `running` raises it again
-                self.interrupt = exc
-
-    def close(self) -> None:
-        """Give back all that the guest owns; windows into its memory become invalid."""
-        if self.bound_memory is not None:
-            self.bound_memory.close()
-            self.bound_memory = None
-        self.session.close()
-
-
-def _refuse(name: str, exc: BaseException) -> int:
-    """Turn whatever a host function raised into an errno."""
-    guest = _thread.guest
-    if guest is None:
-        log.error("host function outside a running guest name=%s", name)
-    elif isinstance(exc, NNError):
-        guest.tell(name, exc)
-        return exc.errno
-    elif isinstance(exc, Exception):
-        log.error("host function failed name=%s", name, exc_info=exc)
-    else:  # Ctrl-C, SystemExit: `Guest.running` raises it again
-        guest.interrupt = exc
-    return Errno.RUNTIME_ERROR
 
 
 class FastPath:
@@ -159,6 +59,11 @@ class FastPath:
         self._data_size = library.wasmtime_memory_data_size
         self._data_size.restype = ctypes.c_size_t
         self._data_size.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._call = library.wasmtime_func_call_unchecked
+        self._call.restype = ctypes.c_void_p
+        self._call.argtypes = [
+            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
+        ]  # fmt: skip
 
     @staticmethod
     def _check(ffi: Any) -> None:
@@ -189,7 +94,7 @@ class FastPath:
         # This is the price of every host call, so it is written out: no helper, no tuple.
         def callback(_env: object, caller: int, raw: Any, _count: int) -> int:
             try:
-                guest = _thread.guest
+                guest = thread.guest
                 if guest is not None:
                     if guest.bound_memory is None:
                         bind(guest, caller)
@@ -200,7 +105,7 @@ class FastPath:
                 if has_result:
                     raw[0] = errno
             except BaseException as exc:
-                errno = _refuse(name, exc)
+                errno = refuse(name, exc)
                 if has_result:
                     raw[0] = errno
             return 0
@@ -225,19 +130,24 @@ class FastPath:
         slots = max(parameters, 1)
         values = (ffi.wasmtime_val_raw_t * slots)()
         words = ctypes.cast(values, ctypes.POINTER(ctypes.c_int32))
-        context, raw_function = store._context(), ctypes.byref(function._func)
-        call_unchecked = ffi.wasmtime_func_call_unchecked
-        trap_pointer = ctypes.POINTER(ffi.wasm_trap_t)
+        context = ctypes.cast(store._context(), ctypes.c_void_p).value
+        raw_function, call_unchecked = function._func, self._call
+        function_at, values_at = ctypes.addressof(raw_function), ctypes.addressof(values)
+        trap = ctypes.c_void_p()
+        trap_at = ctypes.addressof(trap)
+        error_pointer: Any = ctypes.POINTER(ffi.wasmtime_error_t)
+        trap_pointer: Any = ctypes.POINTER(ffi.wasm_trap_t)
 
-        def call(*arguments: int) -> int:
+        def call(*arguments: int, _keep: object = (raw_function, values)) -> int:
             for index, argument in enumerate(arguments):
                 words[_WORDS_PER_VALUE * index] = argument
-            trap = trap_pointer()
-            error = call_unchecked(context, raw_function, values, slots, ctypes.byref(trap))
+            error = call_unchecked(context, function_at, values_at, slots, trap_at)
             if error:
-                raise wasmtime.WasmtimeError._from_ptr(error)
-            if trap:
-                raise wasmtime.Trap._from_ptr(trap)
+                raise wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, error_pointer))
+            if trap.value:
+                raised: Any = ctypes.cast(trap.value, trap_pointer)
+                trap.value = None
+                raise wasmtime.Trap._from_ptr(raised)
             return words[0] if has_result else 0
 
         return call
@@ -254,7 +164,7 @@ class FastPath:
         pointer = ctypes.cast(caller, ctypes.POINTER(self._ffi.wasmtime_caller_t))
         found = self._export_get(pointer, ctypes.create_string_buffer(b"memory"), 6, item)
         if found and item.kind == self._ffi.WASMTIME_EXTERN_MEMORY.value:
-            guest.bind(wasmtime.Memory._from_raw(item.of.memory))
+            bind_memory(guest, wasmtime.Memory._from_raw(item.of.memory))
 
     def memory_of(self, store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
         context = ctypes.cast(store._context(), ctypes.c_void_p).value
@@ -263,7 +173,8 @@ class FastPath:
         data_size = self._data_size
 
         def size_of(_keep: object = raw) -> int:
-            return cast(int, data_size(context, address))
+            size: int = data_size(context, address)
+            return size
 
         return GuestMemory(size_of, lambda: _view(store, memory))
 
@@ -279,10 +190,10 @@ class PublicPath:
 
         def callback(caller: wasmtime.Caller, *arguments: int) -> int | None:
             try:
-                guest = _thread.guest
+                guest = thread.guest
                 if guest is not None:
                     if guest.bound_memory is None:
-                        guest.bind(caller.get("memory"))
+                        bind_memory(guest, caller.get("memory"))
                     guest.calls_at_ease -= 1
                     if guest.calls_at_ease < 0:
                         guest.on_many_calls()
@@ -290,7 +201,7 @@ class PublicPath:
                 errno = function(guest, *[argument & 0xFFFFFFFF for argument in arguments]) or 0
                 errno = int(errno) & 0xFFFFFFFF
             except BaseException as exc:
-                errno = _refuse(name, exc)
+                errno = refuse(name, exc)
             if not has_result:
                 return None
             return errno - (1 << 32) if errno > 0x7FFFFFFF else int(errno)
@@ -380,6 +291,12 @@ def define(
 def memory_of(store: wasmtime.Store, memory: wasmtime.Memory) -> GuestMemory:
     """Make the bounds-checked memory of an instance."""
     return _path.memory_of(store, memory)
+
+
+def bind_memory(guest: Guest, memory: Any) -> None:
+    """Let an instance's exported memory be its guest's, if it is one."""
+    if isinstance(memory, wasmtime.Memory):
+        guest.bound_memory = memory_of(guest.store, memory)
 
 
 def entry(store: wasmtime.Store, function: wasmtime.Func) -> Entry:

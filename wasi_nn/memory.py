@@ -7,7 +7,8 @@ or wrap instead.
 
 Rules:
 1. A window is valid until the guest runs again, no longer: the guest may grow or overwrite its
-   memory. Copy what must outlive the host call.
+   memory. Copy what must outlive the host call. For the same reason the size is looked at once
+   for each host call, by `look`.
 2. Pointers are u32. Whoever decodes the call gives unsigned values; a pointer above 2 GiB is as
    good as any other.
 3. Alignment is not required (WasmEdge and WAMR do not require it either).
@@ -25,9 +26,9 @@ _PAIR = struct.Struct("<II")
 class GuestMemory:
     """One guest's linear memory.
 
-    size_of: the memory's present size in bytes; asked in every `window`, since the guest may
-    have grown it.   view_of: a writable byte view of all of it; asked only after the size changed,
-    since wasm memory can move only when it grows.
+    size_of: the memory's present size in bytes; asked by `look`, for the guest may have grown it.
+    view_of: a writable byte view of all of it; asked only after the size changed, since wasm
+    memory can move only when it grows.
     """
 
     __slots__ = ("_size", "_size_of", "_view", "_view_of")
@@ -35,8 +36,16 @@ class GuestMemory:
     def __init__(self, size_of: Callable[[], int], view_of: Callable[[], memoryview]) -> None:
         self._size_of = size_of
         self._view_of = view_of
-        self._size = -1
+        self._size = 0
         self._view = memoryview(b"")
+        self.look()
+
+    def look(self) -> None:
+        """Find the memory as the guest left it; first of all in every host call."""
+        size = self._size_of()
+        if size != self._size:
+            self._view = self._view_of()
+            self._size = size
 
     @property
     def size_bytes(self) -> int:
@@ -49,15 +58,11 @@ class GuestMemory:
         what: the argument's name, for the message.
         Raises: InvalidArgument if any byte lies outside; a zero length at the very end is inside.
         """
-        size = self._size_of()
-        if size != self._size:
-            self._view = self._view_of()
-            self._size = size
         end = pointer + length
-        if end > size:
+        if end > self._size:
             raise InvalidArgument(
                 f"{what}: got bytes {pointer}..{end}, wanted them inside the guest's memory of "
-                f"{size} bytes"
+                f"{self._size} bytes"
             )
         return self._view[pointer:end]
 
@@ -69,17 +74,17 @@ class GuestMemory:
         what: the call that answers, for the message.
         Raises: TooLarge if they do not fit; then nothing but the size that would fit is written.
         """
-        self.window(size_out, 4, "size out-pointer")
+        size = self.window(size_out, 4, "size out-pointer")
         target = self.window(buffer, length, "output buffer")
         size_bytes = len(content)
+        if size_bytes <= length:
+            target[:size_bytes] = content
+        _U32.pack_into(size, 0, size_bytes)
         if size_bytes > length:
-            self.write_u32(size_out, size_bytes, "size out-pointer")
             raise TooLarge(
                 f"{what}: got a buffer of {length} bytes, wanted {size_bytes}",
                 required_bytes=size_bytes,
             )
-        target[:size_bytes] = content
-        self.write_u32(size_out, size_bytes, "size out-pointer")
 
     def write_u32(self, pointer: int, value: int, what: str) -> None:
         """Store a little-endian u32."""
@@ -121,5 +126,5 @@ class GuestMemory:
     def close(self) -> None:
         """Drop the view; the memory's owner is about to free it."""
         self._view = memoryview(b"")
-        self._size = -1
+        self._size = 0
         self._size_of = lambda: 0

@@ -35,22 +35,16 @@ class Context:
     """One execution context: inputs as they came in, outputs as they were computed.
 
     reference: its own share of the graph.   graph_handle: the handle it was made from.
+    held_bytes: of all its tensors.
     """
 
     reference: GraphReference
+    graph: Graph
     graph_handle: int
     inputs: list[Array | None]
     outputs: list[Array] | None = None
+    held_bytes: int = 0
     is_stream_over: bool = False
-
-    @property
-    def graph(self) -> Graph:
-        return self.reference.graph
-
-    def size_bytes(self) -> int:
-        """Bytes of all tensors it holds."""
-        held = [*self.inputs, *(self.outputs or ())]
-        return sum(array.nbytes for array in held if array is not None)
 
 
 class Session:
@@ -82,6 +76,7 @@ class Session:
         self._executor = executor or DirectExecutor()
         self._graphs: dict[int, GraphReference] = {}
         self._contexts: dict[int, Context] = {}
+        self._held_bytes = 0
         self._names: dict[tuple[str, bytes], int] = {}
         self._graph_ids = itertools.count()
         self._context_ids = itertools.count()
@@ -152,7 +147,7 @@ class Session:
             ).over("handles", len(self._contexts) + 1, self.limits.contexts)
         inputs: list[Array | None] = [None] * len(reference.graph.inputs)
         handle = next(self._context_ids)
-        self._contexts[handle] = Context(reference.share(), graph, inputs)
+        self._contexts[handle] = Context(reference.share(), reference.graph, graph, inputs)
         return handle
 
     def context(self, handle: int) -> Context:
@@ -166,17 +161,21 @@ class Session:
         """Give a context's handle back."""
         context = self.context(handle)
         del self._contexts[handle]
+        self._held_bytes -= context.held_bytes
         context.reference.release()
 
     # -- computing -------------------------------------------------------------------------------
 
     def set_input(self, handle: int, index: int, tensor: Tensor) -> None:
         """Copy a tensor into an input."""
-        spec = self.input_spec(handle, index)
-        dims = fit(spec, tensor, f"set_input {index}")
-        source = np.frombuffer(tensor.data, spec.type.storage).reshape(dims)
-        np.copyto(self.input_buffer(handle, index, dims), source)
-        self.bytes_in += source.nbytes
+        dims = fit(self.input_spec(handle, index), tensor.claim(), f"set_input {index}")
+        self.fill_input(handle, index, dims, tensor.data)
+
+    def fill_input(self, handle: int, index: int, dims: tuple[int, ...], data: memoryview) -> None:
+        """Copy bytes into an input; dims: as `fit` gave them for these bytes."""
+        target = self.input_buffer(handle, index, dims)
+        np.copyto(target, np.frombuffer(data, target.dtype).reshape(dims))
+        self.bytes_in += target.nbytes
 
     def input_spec(self, handle: int, index: int) -> TensorSpec:
         """Say what an input wants. Raises: InvalidArgument for a wrong handle or index."""
@@ -197,9 +196,9 @@ class Session:
         present = context.inputs[index]
         if present is not None and present.shape == dims:
             return present
-        wanted_bytes = math.prod(dims) * spec.type.itemsize
         context.inputs[index] = None
-        self._check_room_for_bytes(wanted_bytes)
+        self._hold(context, 0 if present is None else -present.nbytes)
+        self._hold(context, math.prod(dims) * spec.type.itemsize)
         fresh = np.empty(dims, spec.type.storage)
         context.inputs[index] = fresh
         return fresh
@@ -207,19 +206,18 @@ class Session:
     def compute(self, handle: int) -> None:
         """Compute all outputs from the inputs set so far; inputs stay for the next compute."""
         context = self._open_context(handle)
-        inputs = [array for array in context.inputs if array is not None]
-        if len(inputs) != len(context.inputs):
-            missing = [
-                f"{index} ({spec.name}: {spec})"
-                for index, spec in enumerate(context.graph.inputs)
-                if context.inputs[index] is None
-            ]
-            raise InvalidArgument(f"compute: input {', '.join(missing)} is not set; set it first")
+        inputs = []
+        for array in context.inputs:
+            if array is None:
+                raise _missing(context)
+            inputs.append(array)
         # Before the run: a guest that overlooks a failure must not fetch the previous answer.
-        context.outputs = None
+        previous, context.outputs = context.outputs, None
+        if previous is not None:
+            self._hold(context, -_size_bytes(previous))
         outputs = self._executor.run(context.graph, inputs, self.ticket)
         self.computes += 1
-        self._check_room_for_bytes(sum(array.nbytes for array in outputs))
+        self._hold(context, _size_bytes(outputs))
         context.outputs = outputs
 
     def get_output(self, handle: int, index: int) -> Array:
@@ -261,6 +259,7 @@ class Session:
         references += [context.reference for context in self._contexts.values()]
         self._graphs.clear()
         self._contexts.clear()
+        self._held_bytes = 0
         self._names.clear()
         for reference in references:
             reference.release()
@@ -268,7 +267,9 @@ class Session:
     # -- bookkeeping -----------------------------------------------------------------------------
 
     def _open_context(self, handle: int) -> Context:
-        context = self.context(handle)
+        context = self._contexts.get(handle)
+        if context is None:
+            raise InvalidArgument(f"context handle: got {handle}, {_known(self._contexts)}")
         if context.graph_handle not in self._graphs:
             raise InvalidArgument(f"context {handle}: its graph is unloaded; only drain it")
         return context
@@ -286,13 +287,33 @@ class Session:
                 f"graphs: {self.limits.graphs} are loaded, the app's limit; unload one"
             ).over("graphs", len(self._graphs) + 1, self.limits.graphs)
 
-    def _check_room_for_bytes(self, wanted_bytes: int) -> None:
-        held = sum(context.size_bytes() for context in self._contexts.values())
-        if held + wanted_bytes > self.limits.tensor_bytes:
+    def _hold(self, context: Context, more_bytes: int) -> None:
+        """Count tensors that a context gets or loses. Raises: InvalidArgument over the limit."""
+        held_bytes = self._held_bytes + more_bytes
+        if more_bytes > 0 and held_bytes > self.limits.tensor_bytes:
             raise InvalidArgument(
-                f"tensors: {held} bytes held and {wanted_bytes} more wanted, the app's limit is "
-                f"{self.limits.tensor_bytes}"
-            ).over("tensor_bytes", held + wanted_bytes, self.limits.tensor_bytes)
+                f"tensors: {self._held_bytes} bytes held and {more_bytes} more wanted, the app's "
+                f"limit is {self.limits.tensor_bytes}"
+            ).over("tensor_bytes", held_bytes, self.limits.tensor_bytes)
+        self._held_bytes = held_bytes
+        context.held_bytes += more_bytes
+
+
+def _size_bytes(arrays: Sequence[Array]) -> int:
+    size_bytes = 0
+    for array in arrays:
+        size_bytes += array.nbytes
+    return size_bytes
+
+
+def _missing(context: Context) -> InvalidArgument:
+    """Say which inputs nobody has set."""
+    missing = [
+        f"{index} ({spec.name}: {spec})"
+        for index, spec in enumerate(context.graph.inputs)
+        if context.inputs[index] is None
+    ]
+    return InvalidArgument(f"compute: input {', '.join(missing)} is not set; set it first")
 
 
 def _known(table: Mapping[int, object]) -> str:

@@ -2,7 +2,7 @@
 
 Inside this package a tensor that is ready to compute is a C-contiguous `numpy.ndarray` whose
 dtype is its type's `storage`. `Tensor` is what a guest claims before anyone has looked: a type,
-dimensions and bytes, valid by construction.
+dimensions and bytes, valid by construction; `Claim` is the same without the bytes.
 """
 
 import math
@@ -45,6 +45,9 @@ class TensorType(Enum):
     storage: np.dtype[Any]
     itemsize: int
 
+    # Members are single: Enum's own hash is a Python function, called for every look in a table.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return f"TensorType.{self.name}"
 
@@ -72,6 +75,8 @@ class Numbering(Enum):
     WITX_OLD = "witx-old"
     WITX = "witx"
     WIT = "wit"
+
+    __hash__ = object.__hash__
 
 
 TYPE_NUMBERS: dict[Numbering, tuple[TensorType, ...]] = {
@@ -180,12 +185,15 @@ class TensorSpec:
 
     def accepts(self, dims: tuple[int, ...]) -> bool:
         """Tell whether a tensor of these dimensions fits."""
-        # The first test saves most callers the loop, 1 us for each tensor of each compute.
+        # The first test saves most callers the loop, a plain one: this is asked in every compute.
         if dims == self.shape:
             return True
-        return len(dims) == len(self.shape) and all(
-            wanted is None or wanted == got for wanted, got in zip(self.shape, dims, strict=True)
-        )
+        if len(dims) != len(self.shape):
+            return False
+        for wanted, got in zip(self.shape, dims, strict=True):
+            if wanted is not None and wanted != got:
+                return False
+        return True
 
 
 def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
@@ -208,6 +216,34 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a guest says of a tensor's bytes: type, dimensions, and as many bytes as they need.
+
+    Raises: InvalidArgument if the sizes disagree.
+    """
+
+    type: TensorType
+    dims: tuple[int, ...]
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        if len(self.dims) > MAX_RANK:
+            raise InvalidArgument(
+                f"tensor rank: got {len(self.dims)} dimensions, wanted at most {MAX_RANK}"
+            )
+        if 0 in self.dims:
+            largest = math.prod(dim or 1 for dim in self.dims) * self.type.itemsize
+            if largest > _MAX_BYTES_WITHOUT_ZEROS:
+                raise InvalidArgument(f"tensor dimensions: got {self.dims}, too large for any data")
+        wanted = math.prod(self.dims) * self.type.itemsize
+        if wanted != self.size_bytes:
+            raise InvalidArgument(
+                f"tensor size: got {self.size_bytes} bytes, wanted {wanted} for "
+                f"{self.type.value} {self.dims}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A guest's tensor: type, dimensions, and exactly the bytes they need.
 
@@ -221,20 +257,11 @@ class Tensor:
     data: memoryview
 
     def __post_init__(self) -> None:
-        if len(self.dims) > MAX_RANK:
-            raise InvalidArgument(
-                f"tensor rank: got {len(self.dims)} dimensions, wanted at most {MAX_RANK}"
-            )
-        if 0 in self.dims:
-            largest = math.prod(dim or 1 for dim in self.dims) * self.type.itemsize
-            if largest > _MAX_BYTES_WITHOUT_ZEROS:
-                raise InvalidArgument(f"tensor dimensions: got {self.dims}, too large for any data")
-        wanted = math.prod(self.dims) * self.type.itemsize
-        if wanted != self.data.nbytes:
-            raise InvalidArgument(
-                f"tensor size: got {self.data.nbytes} bytes, wanted {wanted} for "
-                f"{self.type.value} {self.dims}"
-            )
+        self.claim()
+
+    def claim(self) -> Claim:
+        """Tell what it says of its bytes."""
+        return Claim(self.type, self.dims, self.data.nbytes)
 
     def __repr__(self) -> str:
         return f"<Tensor {self.type.value} {self.dims} {self.data.nbytes} bytes>"
@@ -252,7 +279,7 @@ def raw_type(wanted: TensorType) -> TensorType:
     return TensorType.U8 if wanted in (TensorType.I8, TensorType.BOOL) else wanted
 
 
-def fit(spec: TensorSpec, tensor: Tensor, what: str) -> tuple[int, ...]:
+def fit(spec: TensorSpec, claim: Claim, what: str) -> tuple[int, ...]:
     """Decide the dimensions under which a guest's tensor goes into an input.
 
     Some types are taken as raw bytes, see `raw_type`. One-dimensional tensors of the right size
@@ -260,12 +287,12 @@ def fit(spec: TensorSpec, tensor: Tensor, what: str) -> tuple[int, ...]:
     dimensions as 1.
     Raises: InvalidArgument naming got and wanted.
     """
-    if tensor.type in (spec.type, raw_type(spec.type)):
-        if spec.accepts(tensor.dims):
-            return tensor.dims
+    if claim.type in (spec.type, raw_type(spec.type)):
+        if spec.accepts(claim.dims):
+            return claim.dims
         fixed = tuple(1 if dim is None else dim for dim in spec.shape)
-        if len(tensor.dims) == 1 and math.prod(fixed) * spec.type.itemsize == tensor.data.nbytes:
+        if len(claim.dims) == 1 and math.prod(fixed) * spec.type.itemsize == claim.size_bytes:
             return fixed
     raise InvalidArgument(
-        f"{what}: got {tensor.type.value} {tensor.dims}, wanted {spec} for {spec.name}"
+        f"{what}: got {claim.type.value} {claim.dims}, wanted {spec} for {spec.name}"
     )

@@ -24,7 +24,8 @@ import wasmtime
 
 from wasi_nn.backend import Encoding
 from wasi_nn.errors import InvalidArgument, TooLarge
-from wasi_nn.hostcall import Guest, define
+from wasi_nn.hostcall import define
+from wasi_nn.serving import Guest
 from wasi_nn.tensor import MAX_RANK, TYPE_NUMBERS, Numbering, Tensor, TensorType, raw_bytes
 from wasi_nn.witx import compute, init_execution_context, load_by_name
 from wasi_nn.witx import load as load_builders

@@ -18,19 +18,21 @@ Source: WebAssembly/wasi-nn `wasi-nn.witx`; extensions from WasmEdge `wasinnmodu
 
 import struct
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import wasmtime
 
 from wasi_nn.backend import Device, Encoding
 from wasi_nn.errors import InvalidArgument, InvalidEncoding, UnsupportedOperation
-from wasi_nn.hostcall import Guest, define
-from wasi_nn.memory import GuestMemory
+from wasi_nn.hostcall import define
+from wasi_nn.serving import Guest
 from wasi_nn.tensor import (
     MAX_RANK,
+    Claim,
     Numbering,
-    Tensor,
+    TensorSpec,
     TensorType,
+    fit,
     raw_bytes,
     raw_type,
     type_of,
@@ -59,6 +61,8 @@ _TARGETS = (Device.CPU, Device.GPU, Device.NPU)
 _MAX_BUILDERS = 1024
 _MAX_NAME_BYTES = 1024
 _MAX_CONFIG_BYTES = 64 * 1024
+# Chosen: a few for each guest of a full box.
+_KEPT_PLACES = 512
 
 
 def encoding_of(number: int) -> Encoding:
@@ -80,26 +84,25 @@ def device_of(number: int) -> Device:
     raise InvalidArgument(f"execution target: got {number}, wanted 0 (cpu), 1 (gpu) or 2 (tpu)")
 
 
-def read_tensor(
-    memory: GuestMemory, pointer: int, numbering: Numbering, wanted: TensorType
-) -> Tensor:
-    """Read a tensor record; its data is borrowed from the guest.
+@lru_cache(maxsize=_KEPT_PLACES)
+def place(
+    spec: TensorSpec, index: int, numbering: Numbering, number: int, dims: tuple[int, ...],
+    size_bytes: int,
+) -> tuple[int, ...]:  # fmt: skip
+    """Decide the dimensions under which a guest's bytes go into an input.
 
-    wanted: the type of the input it is for, which helps where the record is ambiguous.
+    Kept, for a guest says the same about every frame.
+    index: the input's.   number, dims, size_bytes: of the tensor record.
+    Raises: InvalidArgument naming got and wanted.
     """
-    record = memory.window(pointer, _TENSOR.size, "tensor")
-    dims_pointer, rank, number, data_pointer, size_bytes = _TENSOR.unpack_from(record)
-    if rank > MAX_RANK:
-        raise InvalidArgument(f"tensor rank: got {rank}, wanted at most {MAX_RANK}")
-    dims = memory.read_u32s(dims_pointer, rank, "tensor dims")
-    data = memory.window(data_pointer, size_bytes, "tensor data")
-    return claim(dims, number, data, numbering, wanted)
+    claimed = claim(dims, number, size_bytes, numbering, spec.type)
+    return fit(spec, claimed, f"set_input {index}")
 
 
 def claim(
-    dims: tuple[int, ...], number: int, data: memoryview, numbering: Numbering, wanted: TensorType
-) -> Tensor:
-    """Make a tensor of what a guest says about its bytes.
+    dims: tuple[int, ...], number: int, size_bytes: int, numbering: Numbering, wanted: TensorType
+) -> Claim:
+    """Understand what a guest says about its bytes.
 
     Guests that mean "just these bytes" send dims [1]; they get the number of elements there is.
     Then the size cannot tell what the type byte means (four bytes of text look like one i32), so
@@ -108,14 +111,14 @@ def claim(
     elements = 1
     for dim in dims:
         elements *= dim
-    element = type_of(number, elements=elements, size_bytes=data.nbytes, numbering=numbering)
+    element = type_of(number, elements=elements, size_bytes=size_bytes, numbering=numbering)
     if dims == (1,):
         meant = raw_type(wanted)
         if meant in types_of(number, numbering):
             element = meant
-        if data.nbytes % element.itemsize == 0:
-            dims = (data.nbytes // element.itemsize,)
-    return Tensor(element, dims, data)
+        if size_bytes % element.itemsize == 0:
+            dims = (size_bytes // element.itemsize,)
+    return Claim(element, dims, size_bytes)
 
 
 def load(
@@ -159,9 +162,15 @@ def init_execution_context(guest: Guest, graph: int, context_out: int) -> None:
 def set_input(guest: Guest, context: int, index: int, tensor: int) -> None:
     session = guest.session
     memory = guest.memory
-    wanted = session.input_spec(context, index).type
-    numbering = session.policy.numbering
-    session.set_input(context, index, read_tensor(memory, tensor, numbering, wanted))
+    spec = session.input_spec(context, index)
+    record = memory.window(tensor, _TENSOR.size, "tensor")
+    dims_pointer, rank, number, data_pointer, size_bytes = _TENSOR.unpack_from(record)
+    if rank > MAX_RANK:
+        raise InvalidArgument(f"tensor rank: got {rank}, wanted at most {MAX_RANK}")
+    said = memory.read_u32s(dims_pointer, rank, "tensor dims")
+    data = memory.window(data_pointer, size_bytes, "tensor data")
+    dims = place(spec, index, session.policy.numbering, number, said, size_bytes)
+    session.fill_input(context, index, dims, data)
 
 
 def compute(guest: Guest, context: int) -> None:

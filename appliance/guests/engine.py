@@ -1,17 +1,14 @@
 """The wasm engine that all guests of the box share: settings, clock, and what guests may import.
 
 Rules:
-1. Every guest can be stopped: epochs are on, and a guest sets its deadline in ticks of 10 ms
-   (what Spin uses). The ticker sleeps while no guest runs, so an idle box stays idle.
+1. Every guest can be stopped: epochs are on, and `ticker` counts them.
 2. One Linker serves all guests; a host function learns from the thread whom it serves
-   (`wasi_nn.hostcall`).
+   (`wasi_nn.serving`).
 """
 
-import math
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import wasmtime
 
@@ -21,61 +18,13 @@ from appliance.guests.between import Between
 from appliance.guests.machine import STACK_BYTES as STACK_BYTES
 from appliance.guests.machine import fingerprint_of, make_engine
 from appliance.guests.refusing import NO_RULES, Rule, Rules, refuse_in
+from appliance.guests.ticker import Ticker
 from appliance.guests.writing import guard_in
 from wasi_nn import wamr, witx
 from wasi_nn.hostcall import wrapping
 from wasi_nn.metering import CallMeter
 
-TICK_S = 0.010
-
 MODULES = (sleeping.MODULE, witx.MODULE, wamr.MODULE, frames.MODULE)
-
-
-class Ticker:
-    """Advances the engine's epoch every 10 ms while somebody runs.
-
-    One thread, owned here: `start` before the first guest, `stop` after the last.
-    """
-
-    def __init__(self, engine: wasmtime.Engine) -> None:
-        self._engine = engine
-        self._changed = threading.Condition()
-        self._running = 0
-        self._is_asleep = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._tick, name="guest-epochs", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        with self._changed:
-            self._changed.notify()
-        self._thread.join()
-
-    @contextmanager
-    def ticking(self) -> Iterator[None]:
-        """Keep the epochs coming inside the block."""
-        with self._changed:
-            self._running += 1
-            # Waking a thread costs more than a call into a small guest; while it counts anyway,
-            # it is left alone.
-            if self._is_asleep:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-
-    def _tick(self) -> None:
-        while not self._stopping.wait(TICK_S):
-            with self._changed:
-                self._is_asleep = True
-                self._changed.wait_for(lambda: self._running or self._stopping.is_set())
-                self._is_asleep = False
-            self._engine.increment_epoch()
 
 
 class GuestEngine:
@@ -165,11 +114,6 @@ class GuestEngine:
             return self._linker(rules).instantiate_pre(module)
         except wasmtime.WasmtimeError as exc:
             raise BadGuest(_import_problem(str(exc))) from exc
-
-
-def ticks(seconds: float) -> int:
-    """Convert a time limit to epochs, rounded up; one more because the present one is part gone."""
-    return math.ceil(seconds / TICK_S) + 1
 
 
 def _import_problem(message: str) -> str:

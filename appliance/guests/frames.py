@@ -33,7 +33,8 @@ from appliance.preprocess import InputSpec, Layout, tensor_bytes, tensor_shape, 
 from appliance.records import MAX_DEPTH, MAX_OUTPUT_BYTES, Frame, json_object
 from appliance.settings import AppLimits
 from wasi_nn.errors import Busy, InvalidArgument, NNError, NotFound, TooLarge, UnsupportedOperation
-from wasi_nn.hostcall import Guest, define
+from wasi_nn.hostcall import define
+from wasi_nn.serving import Guest
 from wasi_nn.session import Context, Session
 from wasi_nn.tensor import TYPE_NUMBERS, Array, Numbering, TensorSpec, TensorType, raw_bytes
 

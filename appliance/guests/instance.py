@@ -12,18 +12,19 @@ import wasmtime
 from appliance.errors import FailureReason, GuestFailed, Unavailable
 from appliance.guests.between import Files
 from appliance.guests.compiling import reason_of
-from appliance.guests.engine import STACK_BYTES, GuestEngine, ticks
+from appliance.guests.engine import STACK_BYTES, GuestEngine
 from appliance.guests.frames import FrameGuest, Watch
 from appliance.guests.program import ENTRIES, INITIALIZE, Program
 from appliance.guests.quotas import FolderSpace
 from appliance.guests.refusing import Rule, Served
 from appliance.settings import MIB
 from wasi_nn.executor import Cancellation, Spent, Ticket
-from wasi_nn.hostcall import Entry, entry
+from wasi_nn.hostcall import Entry, bind_memory, entry
 from wasi_nn.streams import Streams, Writer
 
 # Fuel of a guest whose app sets no limit, while it is counted.
 _ENDLESS_FUEL = 1 << 62
+_NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Instance:
 
     def _instantiate(self) -> Entry:
         exports = self.program.linked.instantiate(self._store).exports(self._store)
-        self.guest.bind(exports.get("memory"))
+        bind_memory(self.guest, exports.get("memory"))
         # A reactor's constructors; wasmtime does not call them by itself.
         initialize = exports.get(INITIALIZE)
         if isinstance(initialize, wasmtime.Func):
@@ -137,29 +138,30 @@ class Instance:
         self._streams.close()
 
     def _run(self, enter: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
-        deadline_s = self.program.limits.deadline_s
+        limits, ticker = self.program.limits, self._engine.ticker
         self.spent = Spent()
         self.guest.session.ticket = Ticket(
-            self.program.name, time.monotonic() + deadline_s, cancellation=cancellation,
+            self.program.name, time.monotonic() + limits.deadline_s, cancellation=cancellation,
             spent=self.spent,
         )  # fmt: skip
-        self._store.set_epoch_deadline(ticks(deadline_s))
-        self._refuel()
+        if self._engine.counts_fuel:
+            self._refuel()
         self._is_stopped = False
         self.guest.begin_call()
+        ticker.begin(self._store, limits.deadline_s)
         try:
-            served = nullcontext() if self._served is None else self._served.serving()
-            with self._engine.ticker.ticking(), self.guest.running(), served:
+            with self.guest, self._served or _NOTHING:
                 return enter()
         except (wasmtime.Trap, wasmtime.WasmtimeError) as exc:
             raise self._failure(exc) from exc
+        finally:
+            ticker.end(self._store)
 
     def _refuel(self) -> None:
         """Give the guest its fuel for one call."""
-        if self._engine.counts_fuel:
-            self._fuel_used = self.fuel_used() or 0
-            self._store.set_fuel(self._fuel)
-            self._fuel_given = self._fuel
+        self._fuel_used = self.fuel_used() or 0
+        self._store.set_fuel(self._fuel)
+        self._fuel_given = self._fuel
 
     def _failure(self, error: wasmtime.Trap | wasmtime.WasmtimeError) -> GuestFailed:
         """Say why a call ended."""

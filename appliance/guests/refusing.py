@@ -17,8 +17,7 @@ Source: WASI preview 1, `errno`.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 
 import wasmtime
@@ -27,6 +26,7 @@ from appliance.guests.between import EFAULT, EIO, Files
 from appliance.guests.frames import FrameGuest
 from appliance.guests.sleeping import MODULE
 from wasi_nn.errors import NNError
+from wasi_nn.hostcall import bind_memory
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +58,14 @@ class Served:
     def __init__(self, guest: FrameGuest, files: Files | None = None) -> None:
         self.guest = guest
         self.files = files
+        self._previous: Served | None = None
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Serve calls of this thread for this instance."""
-        previous, _thread.served = _thread.served, self
-        try:
-            yield
-        finally:
-            _thread.served = previous
+    def __enter__(self) -> None:
+        """Serve calls of this thread for this instance, inside the block."""
+        self._previous, _thread.served = _thread.served, self
+
+    def __exit__(self, *raised: object) -> None:
+        _thread.served, self._previous = self._previous, None
 
     def refuse(self, name: str, why: str) -> None:
         """Let it be known why a call failed; the guest itself gets only an errno."""
@@ -97,13 +96,13 @@ def offer(linker: wasmtime.Linker, name: str, signature: str, function: Function
             served.guest.count_call()
             if served.guest.bound_memory is None:
                 # It calls from its start section.
-                served.guest.bind(caller.get("memory"))
+                bind_memory(served.guest, caller.get("memory"))
             return function(served, caller, arguments)
         except NNError:  # a pointer that leads out of its memory
             return EFAULT
         except Exception:
             log.exception("WASI function failed name=%s", name)
-        except BaseException as exc:  # Ctrl-C, SystemExit: `Guest.running` raises it again
+        except BaseException as exc:  # Ctrl-C, SystemExit: raised again at the block's end
             served.guest.interrupt = exc
         return EIO
 

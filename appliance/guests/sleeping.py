@@ -15,7 +15,8 @@ import time
 import wasmtime
 
 from wasi_nn.errors import NNError
-from wasi_nn.hostcall import Guest, define
+from wasi_nn.hostcall import define
+from wasi_nn.serving import Guest
 
 MODULE = "wasi_snapshot_preview1"
 

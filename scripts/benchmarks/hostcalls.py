@@ -7,6 +7,7 @@ from scripts.benchmarks.pairs import compare
 from scripts.benchmarks.report import Row, at_least
 from wasi_nn import hostcall
 from wasi_nn.registry import Registry
+from wasi_nn.serving import Guest
 from wasi_nn.session import Session
 
 _CALLS_INSIDE = 2000
@@ -55,11 +56,11 @@ class _Caller:
         self, store: wasmtime.Store, linker: wasmtime.Linker, module: wasmtime.Module
     ) -> None:
         self._store = store
-        self._guest = hostcall.Guest(store, Session(Registry(())))
+        self._guest = Guest(store, Session(Registry(())))
         exports = linker.instantiate(store, module).exports(store)
-        self._guest.bind(exports["memory"])
+        hostcall.bind_memory(self._guest, exports["memory"])
         self._run = exports["run"]
 
     def __call__(self) -> None:
-        with self._guest.running():
+        with self._guest:
             self._run(self._store, _CALLS_INSIDE)

@@ -59,11 +59,12 @@ def test_empty_memory() -> None:
 
 
 def test_growth_is_seen() -> None:
-    """After the memory grew, and moved, windows are of the new one."""
+    """After a look at a memory that grew, and moved, windows are of the new one."""
     places = [bytearray(16), bytearray(32)]
     memory = GuestMemory(lambda: len(places[0]), lambda: memoryview(places[0]))
     memory.window(0, 16, "it")
     places.pop(0)
+    memory.look()
     memory.write_u32(28, 7, "it")
 
     assert b"\x07\0\0\0" == places[0][28:]
@@ -80,6 +81,7 @@ def test_view_is_taken_once() -> None:
 
     memory = GuestMemory(lambda: 16, view)
     for _ in range(5):
+        memory.look()
         memory.window(0, 16, "it")
 
     assert [1] == views
@@ -148,6 +150,7 @@ def test_close() -> None:
     memory = memory_of(content)
     memory.window(0, 16, "it").release()
     memory.close()
+    memory.look()
     content.extend(b"raises BufferError if anyone still holds a view")
 
     assert memory.size_bytes == 0

@@ -11,6 +11,7 @@ from wasi_nn.errors import InvalidArgument
 from wasi_nn.tensor import (
     MAX_RANK,
     TYPE_NUMBERS,
+    Claim,
     Numbering,
     Quantization,
     Tensor,
@@ -136,9 +137,9 @@ def test_spec_accepts(shape: tuple[int | None, ...], dims: tuple[int, ...], acce
 )  # fmt: skip
 def test_fit(shape: tuple[int | None, ...], dims: tuple[int, ...], fitted: tuple[int, ...]) -> None:
     """Dimensions that fit are kept; a flat tensor of the right size takes the input's own."""
-    tensor = Tensor(F32, dims, memoryview(bytes(4 * math.prod(dims))))
+    claim = Claim(F32, dims, 4 * math.prod(dims))
 
-    assert fitted == fit(TensorSpec("x", F32, shape), tensor, "it")
+    assert fitted == fit(TensorSpec("x", F32, shape), claim, "it")
 
 
 @pytest.mark.parametrize(
@@ -149,18 +150,16 @@ def test_fit(shape: tuple[int | None, ...], dims: tuple[int, ...], fitted: tuple
 )  # fmt: skip
 def test_misfit(wanted: TensorType, got: TensorType, dims: tuple[int, ...]) -> None:
     """Other dimensions and other types are refused, of the same width too."""
-    tensor = Tensor(got, dims, memoryview(bytes(got.itemsize * math.prod(dims))))
+    claim = Claim(got, dims, got.itemsize * math.prod(dims))
     with pytest.raises(InvalidArgument, match=rf"it: got {got.value} .*, wanted {wanted.value} "):
-        fit(TensorSpec("x", wanted, (1, 4)), tensor, "it")
+        fit(TensorSpec("x", wanted, (1, 4)), claim, "it")
 
 
 @pytest.mark.parametrize("kind", [I8, TensorType.BOOL], ids=lambda kind: kind.value)
 def test_u8_stands_for_types_without_number(kind: TensorType) -> None:
     """Integers and flags of one byte come as u8, since WASI-NN has no number for them."""
     assert U8 is raw_type(kind)
-    assert (1, 4) == fit(
-        TensorSpec("x", kind, (1, 4)), Tensor(U8, (1, 4), memoryview(bytes(4))), "it"
-    )
+    assert (1, 4) == fit(TensorSpec("x", kind, (1, 4)), Claim(U8, (1, 4), 4), "it")
 
 
 def test_raw_bytes_is_a_view() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tests.wasi_nn.conformance.dialects import ALL, Dialect, compiled, driver_wat, engine
 from wasi_nn import hostcall, wamr, witx
 from wasi_nn.errors import NNError
-from wasi_nn.hostcall import Guest
+from wasi_nn.serving import Guest
 from wasi_nn.session import Session
 
 Bytes = NDArray[np.uint8]
@@ -79,7 +79,7 @@ class Driver:
         self.store = wasmtime.Store(engine())
         self.guest = Guest(self.store, session, self._note)
         module = compiled(wat or driver_wat(dialect))
-        with self.guest.running():
+        with self.guest:
             exports = linker(path).instantiate(self.store, module).exports(self.store)
         memory = exports.get("memory")
         self.memory = memory if isinstance(memory, wasmtime.Memory) else None
@@ -124,7 +124,7 @@ class Driver:
         assert all(0 <= a <= 0xFFFFFFFF for a in arguments), f"{name}{arguments}: wanted u32"
         before = self.view().copy()
         entry = self._entries[name]
-        with self.guest.running():
+        with self.guest:
             errno = entry(*[a - (1 << 32) if a > 0x7FFFFFFF else a for a in arguments])
         if errno not in DOCUMENTED[name]:
             raise Violation(f"{name}{arguments}: errno {errno}, documented {DOCUMENTED[name]}")
