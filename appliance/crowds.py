@@ -62,7 +62,8 @@ class Crowd:
         if not self.queued:
             self._first_s = now
         self.queued += rows
-        self._peak = max(self._peak, self.queued + self.running)
+        if self.queued + self.running > self._peak:
+            self._peak = self.queued + self.running
 
     def left(self, rows: int) -> None:
         """Count out a request that will not be computed."""
@@ -74,7 +75,8 @@ class Crowd:
         self.running += rows
         self.runs += 1
         self._first_s = now
-        self._skips = max(0, self._skips - 1)
+        if self._skips:
+            self._skips -= 1
         if self._wanted:
             self._learn(rows)
 
@@ -97,6 +99,10 @@ class Crowd:
         if self._runs_in_window >= WINDOW_RUNS:
             self._last_peak, self._peak = self._peak, self.queued + self.running
             self._runs_in_window = 0
+
+    def is_alone(self) -> bool:
+        """Tell whether there is nobody to wait for, whatever is free."""
+        return self.max_rows < 2 or (self._peak < 2 and self._last_peak < 2)
 
     def hold(self, now: float, free_runs: int) -> Hold:
         """Tell how the next batch is formed.

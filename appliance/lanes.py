@@ -80,18 +80,19 @@ class Lane:
 
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute; see `wasi_nn.executor.Executor.run`."""
-        with self._lock:
-            known = self._remember(graph)
-        return self._run(known, inputs, ticket)
+        return self._run(graph, None, inputs, ticket)
 
     def alone(self, work: Callable[[], None]) -> None:
         """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
         graph = Work(work, self.device)
         counts = GraphCounts(row_s=_ALONE_S)
         known = Known(graph, GraphPlan(self.threads), counts, Stack(graph), Crowd(1))
-        self._run(known, (), Ticket("box"))
+        self._run(graph, known, (), Ticket("box"))
 
-    def _run(self, known: Known, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
+    def _run(
+        self, graph: Graph, known: Known | None, inputs: Sequence[Array], ticket: Ticket
+    ) -> list[Array]:
+        """Compute a graph. known: what there is to know of it, if the lane shall not remember."""
         now = self._clock()
         cancellation = ticket.cancellation
         if cancellation is not None and cancellation.is_cancelled:
@@ -99,6 +100,8 @@ class Lane:
         with self._lock:
             if self._is_closed:
                 raise Busy("compute: the box is stopping")
+            if known is None:
+                known = self._remember(graph)
             request = self._request(known, inputs, ticket, now)
             known.crowd.arrived(request.rows, now)
             call = Call(known, request, inputs, ticket.spent)
@@ -205,10 +208,10 @@ class Lane:
 
     def _may_begin(self, call: Call, now: float) -> bool:
         """Tell whether a call runs on its caller's thread, at once."""
-        if len(self._batcher) or call.request.policy.max_queue_delay_us:
+        request, crowd = call.request, call.known.crowd
+        if self._waiting or request.threads > self._free or request.policy.max_queue_delay_us:
             return False
-        is_free = call.request.threads <= self._free
-        return is_free and self._hold(call.known, now).until_s <= now
+        return crowd.is_alone() or self._hold(call.known, now).until_s <= now
 
     def _enqueue(self, waiter: Call) -> Call:
         """Queue a call. Raises: Busy if there is no room for it."""
@@ -312,7 +315,7 @@ class Lane:
         finally:
             with self._lock:
                 self._count((call,), (call.request.rows,), failures, started_s)
-                if len(self._batcher):
+                if self._waiting:
                     self._hand_out()
 
     def _run_batch(self, batch: tuple[Call, ...]) -> None:
@@ -333,10 +336,10 @@ class Lane:
         """Give the threads back and count; under the lock."""
         now = self._clock()
         known = batch[0].known
-        requests = tuple(member.request for member in batch)
+        requests = [member.request for member in batch]
         self._free += requests[0].threads
-        known.counts.computed(requests, runs, failures, now - started_s, started_s)
-        known.crowd.ended(sum(request.rows for request in requests), now, now - started_s)
+        rows = known.counts.computed(requests, runs, failures, now - started_s, started_s)
+        known.crowd.ended(rows, now, now - started_s)
         for member in batch:
             if member.spent is not None:
                 member.spent.add(started_s - member.request.arrived_s, now - started_s)

@@ -64,10 +64,11 @@ class GraphCounts:
     def computed(
         self, requests: Sequence[Request], runs: Sequence[int], failures: int, compute_s: float,
         started_s: float,
-    ) -> None:  # fmt: skip
+    ) -> int:  # fmt: skip
         """Count requests that were computed together.
 
         runs: the rows of each run; several if the first failed.   failures: of the requests.
+        Returns: their rows.
         """
         is_first = not self.executions
         rows = 0
@@ -84,6 +85,7 @@ class GraphCounts:
         self.compute_s += compute_s
         row_s = max(compute_s / rows, _LEAST_ROW_S)
         self.row_s = row_s if is_first else self.row_s + _NEWEST * (row_s - self.row_s)
+        return rows
 
     def refused(self, reason: str) -> None:
         """Count a refusal."""

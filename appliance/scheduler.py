@@ -33,10 +33,8 @@ class Scheduler:
 
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute on the graph's device; see `Executor.run`."""
-        return self._lane_of(graph).run(graph, inputs, ticket)
-
-    def _lane_of(self, graph: Graph) -> Lane:
-        return self._lanes.get(graph.device) or self._lanes[Device.CPU]
+        lane = self._lanes.get(graph.device) or self._lanes[Device.CPU]
+        return lane.run(graph, inputs, ticket)
 
     def alone(self, work: Callable[[], None], device: Device = Device.CPU) -> None:
         """Do a piece of work while nothing else computes on a device; keep it short.
@@ -48,7 +46,8 @@ class Scheduler:
 
     def counts_of(self, graph: Graph) -> GraphStatistics | None:
         """Take a snapshot of one graph; None if it was not run lately."""
-        return self._lane_of(graph).counts_of(graph)
+        lane = self._lanes.get(graph.device) or self._lanes[Device.CPU]
+        return lane.counts_of(graph)
 
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """Take a snapshot of every lane."""

@@ -22,9 +22,13 @@ def batch_shape(graph: Graph, inputs: Inputs) -> tuple[int, Hashable]:
     if graph.batch_axis is None or not inputs:
         return 1, None
     rows = inputs[0].shape[0] if inputs[0].ndim else 0
-    if rows < 1 or any(array.ndim < 1 or array.shape[0] != rows for array in inputs):
-        return max(rows, 1), None
-    return rows, tuple((array.shape[1:], array.dtype.char) for array in inputs)
+    key = []
+    for array in inputs:
+        shape = array.shape
+        if rows < 1 or not shape or shape[0] != rows:
+            return max(rows, 1), None
+        key.append((shape[1:], array.dtype.char))
+    return rows, tuple(key)
 
 
 class Stack:
