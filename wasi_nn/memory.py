@@ -128,3 +128,4 @@ class GuestMemory:
         self._view = memoryview(b"")
         self._size = 0
         self._size_of = lambda: 0
+        self._view_of = lambda: memoryview(b"")

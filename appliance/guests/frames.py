@@ -198,8 +198,8 @@ def frame_read(
     if offset > pixels.nbytes:
         raise InvalidArgument(f"frame_read: got offset {offset}, wanted 0..{pixels.nbytes}")
     count = min(length, pixels.nbytes - offset)
-    # reshape copies only a frame that is not contiguous, such as a cropped one.
-    target[:count] = raw_bytes(pixels)[offset : offset + count]
+    # Only a frame that is not contiguous is copied, such as a cropped one.
+    target[:count] = raw_bytes(np.ascontiguousarray(pixels))[offset : offset + count]
     guest.memory.write_u32(written, count, "written out-pointer")
 
 

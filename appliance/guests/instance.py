@@ -19,7 +19,7 @@ from appliance.guests.quotas import FolderSpace
 from appliance.guests.refusing import Rule, Served
 from appliance.settings import MIB
 from wasi_nn.executor import Cancellation, Spent, Ticket
-from wasi_nn.hostcall import Entry, bind_memory, entry
+from wasi_nn.hostcall import Entry, bind_memory, deadline_of, entry
 from wasi_nn.streams import Streams, Writer
 
 # Fuel of a guest whose app sets no limit, while it is counted.
@@ -54,6 +54,7 @@ class Instance:
         self.program = program
         self._engine: GuestEngine = program.host.engine
         self._store = wasmtime.Store(self._engine.engine)
+        self._deadline = deadline_of(self._store)
         self._streams = Streams(
             self._writer(output.stdout, logging.INFO), self._writer(output.stderr, logging.WARNING)
         )
@@ -118,7 +119,7 @@ class Instance:
         From a host function only. A loop has read its deadline before: it ends with that.
         """
         self._is_stopped = True
-        self._store.set_epoch_deadline(0)
+        self._deadline(0)
 
     def fuel_used(self) -> int | None:
         """Instructions run so far, if the engine counts them."""
@@ -148,14 +149,14 @@ class Instance:
             self._refuel()
         self._is_stopped = False
         self.guest.begin_call()
-        ticker.begin(self._store, limits.deadline_s)
+        ticker.begin(self._deadline, limits.deadline_s)
         try:
             with self.guest, self._served or _NOTHING:
                 return enter()
         except (wasmtime.Trap, wasmtime.WasmtimeError) as exc:
             raise self._failure(exc) from exc
         finally:
-            ticker.end(self._store)
+            ticker.end(self._deadline)
 
     def _refuel(self) -> None:
         """Give the guest its fuel for one call."""

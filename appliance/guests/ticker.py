@@ -24,6 +24,8 @@ EPOCH_S = 0.010
 _LONGEST_LAG_S = 1.0
 _NEVER = 1 << 62
 
+Deadline = Callable[[int], object]
+
 
 class Ticker:
     """Advances an engine's epoch for the guests that run.
@@ -37,9 +39,10 @@ class Ticker:
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         # The epoch at which each guest that runs is to be stopped.
-        self._ends: dict[wasmtime.Store, int] = {}
+        self._ends: dict[Deadline, int] = {}
         # The engine's count, and the time at which it was right.
         self._epoch = 0
         self._counted_s = 0.0
@@ -57,25 +60,28 @@ class Ticker:
             self._changed.notify()
         self._thread.join()
 
-    def begin(self, store: wasmtime.Store, limit_s: float) -> None:
-        """Give a guest that is about to run its deadline; until `end`."""
-        with self._changed:
+    def begin(self, deadline: Deadline, limit_s: float) -> None:
+        """Give a guest that is about to run its deadline; until `end`.
+
+        deadline: sets its store's, in epochs from now, and stands for it.
+        """
+        with self._lock:
             now = self._clock()
             if not self._ends:
                 # Nobody minds the epochs since.
                 self._counted_s = now
             epochs = math.ceil((now + limit_s - self._counted_s) / EPOCH_S)
             # Under the lock: it counts from the engine's present epoch.
-            store.set_epoch_deadline(epochs)
-            self._ends[store] = self._epoch + epochs
+            deadline(epochs)
+            self._ends[deadline] = self._epoch + epochs
             # Waking a thread costs more than a call into a small guest; mostly it looks sooner.
             if now + limit_s < self._looks_s:
                 self._changed.notify()
 
-    def end(self, store: wasmtime.Store) -> None:
+    def end(self, deadline: Deadline) -> None:
         """Time a guest no longer."""
-        with self._changed:
-            del self._ends[store]
+        with self._lock:
+            del self._ends[deadline]
 
     def _tick(self) -> None:
         with self._changed:

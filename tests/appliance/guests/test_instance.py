@@ -120,7 +120,7 @@ def test_each_call_has_its_own_deadline(workshop: Workshop) -> None:
     instance = make(workshop, guests.STEADY, QUICK)
     handle = 1
     first = instance.call(handle)
-    instance._store.set_epoch_deadline(0)
+    instance._deadline(0)
     second = instance.call(handle)
     instance.close()
 

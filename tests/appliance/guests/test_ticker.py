@@ -11,6 +11,7 @@ import wasmtime
 from appliance.guests.engine import GuestEngine
 from appliance.guests.ticker import EPOCH_S, Ticker
 from tests.appliance import watguests as guests
+from wasi_nn.hostcall import deadline_of
 
 
 class CountingEngine(wasmtime.Engine):
@@ -24,13 +25,13 @@ class CountingEngine(wasmtime.Engine):
         self.advanced.release()
 
 
-class NotingStore(wasmtime.Store):
-    """A store that keeps the deadline it was given, in epochs."""
+class Noting:
+    """Keeps the deadline it was given, in epochs."""
 
     epochs = 0
 
-    def set_epoch_deadline(self, ticks_after_current: int) -> None:
-        self.epochs = ticks_after_current
+    def __call__(self, epochs: int) -> None:
+        self.epochs = epochs
 
 
 @contextmanager
@@ -54,12 +55,13 @@ def loop(engine: GuestEngine, limit_s: float) -> float:
     function = engine.link(module).instantiate(store).exports(store)["appliance_on_frame"]
     assert isinstance(function, wasmtime.Func)
     started_s = time.monotonic()
-    engine.ticker.begin(store, limit_s)
+    deadline = deadline_of(store)
+    engine.ticker.begin(deadline, limit_s)
     try:
         with pytest.raises(wasmtime.Trap, match="interrupt"):
             function(store, 1)
     finally:
-        engine.ticker.end(store)
+        engine.ticker.end(deadline)
     store.close()
     return time.monotonic() - started_s
 
@@ -72,7 +74,7 @@ def test_a_guest_is_stopped_at_its_deadline(engine: GuestEngine, limit_s: float)
 
 def test_guests_do_not_share_deadlines(engine: GuestEngine) -> None:
     """Beside one with all the time of the world, each of the others has its own."""
-    patient = wasmtime.Store(engine.engine)
+    patient = Noting()
     engine.ticker.begin(patient, 3600)
     took_s = [loop(engine, limit_s) for limit_s in (0.03, 0.01, 0.02)]
     engine.ticker.end(patient)
@@ -84,7 +86,7 @@ def test_who_begins_while_the_count_lags_gets_the_lag_on_top() -> None:
     """Half a second after the first guest began, nothing was counted yet."""
     now = 100.0
     ticker = Ticker(CountingEngine(), lambda: now)
-    first, second, third = (NotingStore() for _ in range(3))
+    first, second, third = (Noting() for _ in range(3))
     ticker.begin(first, 3600)
     now += 0.5
     ticker.begin(second, 2 * EPOCH_S)
@@ -101,10 +103,10 @@ def test_nothing_is_counted_for_those_who_end_in_time() -> None:
     engine = CountingEngine()
     # A clock that stands: a stall of the machine is no matter.
     with started(engine, lambda: 100.0) as ticker:
-        store = NotingStore()
+        guest = Noting()
         for _ in range(1000):
-            ticker.begin(store, 60)
-            ticker.end(store)
+            ticker.begin(guest, 60)
+            ticker.end(guest)
 
     assert not engine.advanced.acquire(blocking=False)
 
@@ -114,10 +116,10 @@ def test_an_idle_clock_is_woken_by_the_next_guest() -> None:
     engine = CountingEngine()
     with started(engine) as ticker:
         for _ in range(3):
-            store = NotingStore()
-            ticker.begin(store, EPOCH_S)
+            guest = Noting()
+            ticker.begin(guest, EPOCH_S)
             assert engine.advanced.acquire(timeout=5)
-            ticker.end(store)
+            ticker.end(guest)
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
@@ -125,6 +127,6 @@ def test_the_clock_stops_with_its_thread(*, is_busy: bool) -> None:
     """`stop` returns when the thread has ended, asleep or not."""
     with started(CountingEngine()) as ticker:
         if is_busy:
-            ticker.begin(NotingStore(), 60)
+            ticker.begin(Noting(), 60)
 
     assert not ticker._thread.is_alive()
