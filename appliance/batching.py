@@ -106,8 +106,11 @@ class Batcher:
         """Queue a request.
 
         Returns: nothing, or whom there was no room for: the request itself, or another owner's.
+        Raises: ValueError for a request of no size.
         """
         assert request.id not in self._queued, "a request is offered once"
+        if request.rows < 1 or request.threads < 1 or not request.cost_s > 0:
+            raise ValueError("request: rows and threads are at least 1, cost_s is above 0")
         everything = [queued.request for queued in self._queued.values()]
         pool = [queued for queued in everything if queued.graph == request.graph]
         if len(pool) < request.policy.max_queue_size:

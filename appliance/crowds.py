@@ -101,7 +101,7 @@ class Crowd:
             self._runs_in_window = 0
 
     def is_alone(self) -> bool:
-        """Tell whether there is nobody to wait for, whatever is free."""
+        """Tell whether there is nobody to wait for, whatever is free; once one has arrived."""
         return self.max_rows < 2 or (self._peak < 2 and self._last_peak < 2)
 
     def hold(self, now: float, free_runs: int) -> Hold:

@@ -78,21 +78,20 @@ class Lane:
             f"Queue: {len(self._batcher)}]>"
         )
 
-    def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
-        """Compute; see `wasi_nn.executor.Executor.run`."""
-        return self._run(graph, None, inputs, ticket)
-
     def alone(self, work: Callable[[], None]) -> None:
         """Do a piece of work with all threads of the lane; see `Scheduler.alone`."""
         graph = Work(work, self.device)
         counts = GraphCounts(row_s=_ALONE_S)
         known = Known(graph, GraphPlan(self.threads), counts, Stack(graph), Crowd(1))
-        self._run(graph, known, (), Ticket("box"))
+        self.run(graph, (), Ticket("box"), known)
 
-    def _run(
-        self, graph: Graph, known: Known | None, inputs: Sequence[Array], ticket: Ticket
+    def run(
+        self, graph: Graph, inputs: Sequence[Array], ticket: Ticket, known: Known | None = None
     ) -> list[Array]:
-        """Compute a graph. known: what there is to know of it, if the lane shall not remember."""
+        """Compute; see `wasi_nn.executor.Executor.run`.
+
+        known: what there is to know of the graph, if the lane shall not remember it.
+        """
         now = self._clock()
         cancellation = ticket.cancellation
         if cancellation is not None and cancellation.is_cancelled:
@@ -176,35 +175,28 @@ class Lane:
 
     def _remember(self, graph: Graph) -> Known:
         known = self._known.get(id(graph))
-        if known is None or known.graph is not graph:
-            plan = self._plan_of(graph)
-            # A run that wants more threads than there are takes all of them.
-            plan = GraphPlan(min(plan.threads, self.threads), plan.policy)
-            crowd = Crowd(plan.policy.max_batch_rows)
-            known = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
-            self._known[id(graph)] = known
-            if len(self._known) > _KEPT_GRAPHS:
-                self._known.popitem(last=False)
+        if known is not None and known.graph is graph:
+            self._known.move_to_end(id(graph))
+            return known
+        plan = self._plan_of(graph)
+        # A run that wants more threads than there are takes all of them.
+        plan = GraphPlan(min(plan.threads, self.threads), plan.policy)
+        crowd = Crowd(plan.policy.max_batch_rows)
+        known = self._known[id(graph)] = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
         self._known.move_to_end(id(graph))
+        if len(self._known) > _KEPT_GRAPHS:
+            self._known.popitem(last=False)
         return known
 
     def _request(
         self, known: Known, inputs: Sequence[Array], ticket: Ticket, now: float
     ) -> Request:
         rows, key = batch_shape(known.graph, inputs)
+        plan = known.plan
         return Request(
-            id=next(self._ids),
-            graph=id(known.graph),
-            rows=rows,
-            key=key,
-            owner=ticket.owner,
-            arrived_s=now,
-            threads=known.plan.threads,
-            deadline_s=ticket.deadline_s,
-            priority=ticket.priority,
-            cost_s=rows * known.counts.row_s,
-            policy=known.plan.policy,
-        )
+            next(self._ids), id(known.graph), rows, key, ticket.owner, now, plan.threads,
+            ticket.deadline_s, ticket.priority, rows * known.counts.row_s, plan.policy,
+        )  # fmt: skip
 
     def _may_begin(self, call: Call, now: float) -> bool:
         """Tell whether a call runs on its caller's thread, at once."""

@@ -324,10 +324,10 @@ def test_a_policy_is_valid_or_is_not(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"rows": 0}, {"threads": 0}, {"cost_s": 0.0}, {"cost_s": math.nan}], ids=str
 )
-def test_a_request_is_valid_or_is_not(wrong: dict[str, Any]) -> None:
+def test_a_request_of_no_size_is_not_queued(wrong: dict[str, Any]) -> None:
     """A request that costs nothing would be first for ever."""
     with pytest.raises(ValueError, match=r"^request: "):
-        request(1, **wrong)
+        Batcher().offer(request(1, **wrong))
 
 
 def test_weights_are_shares() -> None:
