@@ -16,6 +16,7 @@ Rules:
 
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -61,7 +62,8 @@ class Lane:
         # Told when a batch is ready, when the clock must be looked at anew, and at the end.
         self._changed = threading.Condition(self._lock)
         self._workers: list[threading.Thread] = []
-        self._sleeping = 0
+        # Until when each worker sleeps who has nothing to do; infinity: until it is told.
+        self._asleep: dict[int, float] = {}
         # Batches whose threads are taken, for the next worker.
         self._ready: deque[tuple[Call, ...]] = deque()
         self._free = threads
@@ -243,11 +245,14 @@ class Lane:
             batch[0].known.crowd.began(sum(request.rows for request in decision.batch), now)
             self._free -= batch[0].request.threads
             self._ready.append(batch)
+        wake_at_s = decision.wake_at_s
+        wanted = len(self._ready) - is_worker
         # Somebody has to sleep until then; a worker who knows no time or a later one looks anew.
-        wanted = len(self._ready) + (decision.wake_at_s is not None) - is_worker
-        if wanted > 0 and self._sleeping:
-            self._changed.notify(min(wanted, self._sleeping))
-        return decision.wake_at_s
+        if wake_at_s is not None and all(until_s > wake_at_s for until_s in self._asleep.values()):
+            wanted += 1
+        if wanted > 0 and self._asleep:
+            self._changed.notify(min(wanted, len(self._asleep)))
+        return wake_at_s
 
     def _holds(self, now: float) -> dict[Hashable, Hold]:
         """Say how the batches of the graphs in the queue are formed."""
@@ -294,9 +299,10 @@ class Lane:
             timeout_s = None
             if wake_at_s is not None:
                 timeout_s = min(max(0.0, wake_at_s - self._clock()), threading.TIMEOUT_MAX)
-            self._sleeping += 1
+            worker = threading.get_ident()
+            self._asleep[worker] = math.inf if wake_at_s is None else wake_at_s
             self._changed.wait(timeout_s)
-            self._sleeping -= 1
+            del self._asleep[worker]
 
     def _run_alone(self, call: Call, started_s: float) -> list[Array]:
         failures = 1
