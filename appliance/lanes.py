@@ -281,17 +281,31 @@ class Lane:
 
     def _work(self) -> None:
         """Be a worker: compute batch after batch until the lane is closed."""
+        done: tuple[Call, ...] = ()
+        runs: list[int] = []
+        started_s = 0.0
         while True:
             with self._lock:
-                batch = self._next_batch()
+                if done:
+                    failures = sum(member.error is not None for member in done)
+                    self._count(done, runs, failures, started_s)
+                batch = self._next_batch(done)
             if batch is None:
                 return
-            self._run_batch(batch)
+            done, runs, started_s = batch, [], self._clock()
+            compute(batch[0].known, batch, runs)
 
-    def _next_batch(self) -> tuple[Call, ...] | None:
-        """Take a batch, or sleep until there is one; under the lock. None at the end."""
+    def _next_batch(self, done: tuple[Call, ...]) -> tuple[Call, ...] | None:
+        """Take a batch, or sleep until there is one; under the lock. None at the end.
+
+        done: who is told first, but not before all is decided: this thread has Python's lock
+        until it computes or sleeps, and callers who are awake would only queue for it.
+        """
         while True:
             wake_at_s = self._hand_out(is_worker=True)
+            for member in done:
+                member.settle()
+            done = ()
             if self._ready:
                 return self._ready.popleft()
             if self._is_closed:
@@ -315,18 +329,6 @@ class Lane:
                 self._count((call,), (call.request.rows,), failures, started_s)
                 if self._waiting:
                     self._hand_out()
-
-    def _run_batch(self, batch: tuple[Call, ...]) -> None:
-        """Compute for all members and tell each."""
-        started_s = self._clock()
-        runs: list[int] = []
-        compute(batch[0].known, batch, runs)
-        failures = sum(member.error is not None for member in batch)
-        # What is next this worker decides by itself, in `_next_batch`.
-        with self._lock:
-            self._count(batch, runs, failures, started_s)
-        for member in batch:
-            member.settle()
 
     def _count(
         self, batch: Sequence[Call], runs: Sequence[int], failures: int, started_s: float

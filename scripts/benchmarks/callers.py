@@ -39,9 +39,10 @@ class Answer:
         return math.inf if self.is_refused else self.answered_s - self.due_s
 
 
-def closed_loop(calls: Sequence[Call], duration_s: float) -> list[float]:
+def closed_loop(calls: Sequence[Call], duration_s: float, settle_s: float = 0.0) -> list[float]:
     """Call as fast as answers come, at least once, each call on a thread of its own.
 
+    settle_s: of calling before it, not counted.
     Returns: the rate of each, calls per second. By each thread's own end: the last answer of one
     must not count as the idle time of the others.
     """
@@ -49,6 +50,9 @@ def closed_loop(calls: Sequence[Call], duration_s: float) -> list[float]:
 
     def work(call: Call) -> float:
         barrier.wait()
+        settled_s = time.perf_counter() + settle_s
+        while time.perf_counter() < settled_s:
+            call()
         started_s = time.perf_counter()
         for count in itertools.count(1):
             call()
