@@ -19,10 +19,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GraphPlan:
-    """How a graph is run: threads one run takes, and how its requests are batched."""
+    """How a graph is run: threads one run takes, and how its requests are batched.
+
+    piece_rows: what has more rows is computed in pieces of so many; None if it must not be, for
+    its rows may depend on each other.
+    """
 
     threads: int = 1
     policy: BatchPolicy = field(default_factory=BatchPolicy)
+    piece_rows: int | None = None
 
 
 @dataclass(slots=True)

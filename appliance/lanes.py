@@ -14,6 +14,7 @@ Rules:
 5. Decide under the lock, mark what was taken, act outside.
 """
 
+import dataclasses
 import itertools
 import logging
 import math
@@ -182,7 +183,7 @@ class Lane:
             return known
         plan = self._plan_of(graph)
         # A run that wants more threads than there are takes all of them.
-        plan = GraphPlan(min(plan.threads, self.threads), plan.policy)
+        plan = dataclasses.replace(plan, threads=min(plan.threads, self.threads))
         crowd = Crowd(plan.policy.max_batch_rows)
         known = self._known[id(graph)] = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
         self._known.move_to_end(id(graph))

@@ -26,6 +26,9 @@ LATENCY_FACTOR = 2.25
 # More threads per run must bring this much more: between their runs all threads of a run are idle,
 # which the timing of runs back to back does not see (5 to 10 % of Lite0's rows/s on two cores).
 THREADS_GAIN = 1.05
+# What a run takes besides, between it and the next on its thread: telling callers, deciding, in
+# Python with cold caches. Runs back to back do not show it; a batch pays it once for all its rows.
+BETWEEN_RUNS_S = 0.000_1
 # One piece of timing, during which nobody else computes, and how often each way gets one.
 PIECE_S = 0.020
 ROUNDS = 3
@@ -43,6 +46,7 @@ class Measured:
     """One way of running a graph.
 
     threads: per run.   parallel: runs side by side.   rows: per run.   latency_s: of one run.
+    rows_per_s: with what lies between two runs.
     """
 
     threads: int
@@ -67,6 +71,11 @@ class Plan:
     rows_per_s: float
     fingerprint: str
     figures: tuple[Measured, ...] = ()
+
+    @property
+    def has_rows_apart(self) -> bool:
+        """Whether a row's answer was seen to be the same whatever rows are beside it."""
+        return any(figure.rows > 1 for figure in self.figures)
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -266,7 +275,8 @@ class Bench:
 def _figure(threads: int, parallel: int, rows: int, samples_s: Sequence[float]) -> Measured:
     """Sum up runs: the lower quartile, for whatever else runs on the machine only adds time."""
     latency_s = sorted(samples_s)[len(samples_s) // 4]
-    return Measured(threads, parallel, rows, latency_s, parallel * rows / max(latency_s, 1e-9))
+    rows_per_s = parallel * rows / (latency_s + BETWEEN_RUNS_S)
+    return Measured(threads, parallel, rows, latency_s, rows_per_s)
 
 
 def _latency_of(figure: Measured) -> float:

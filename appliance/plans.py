@@ -92,7 +92,9 @@ class PlanBook:
         loaded = self._find(graph)
         if loaded is None:
             return GraphPlan(threads=self._threads)
-        return GraphPlan(loaded.plan.threads, _policy(loaded.plan, loaded.pinned))
+        policy = _policy(loaded.plan, loaded.pinned)
+        piece_rows = policy.max_batch_rows if loaded.plan.has_rows_apart else None
+        return GraphPlan(loaded.plan.threads, policy, piece_rows)
 
     def find(self, graph: Graph) -> Plan | None:
         """Find the plan of a loaded graph."""

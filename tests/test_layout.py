@@ -22,7 +22,8 @@ LEVELS = (
     ("errors", "settings", "logs", "logring", "readiness", "records", "files", "shipped",
      "scratch", "listening", "tables", "pace", "supervision", "seats", "fields", "policies",
      "deploysettings"),
-    ("requests", "batching", "crowds", "lanestats", "stacking", "calls", "manifests", "asks",
+    ("requests", "batching", "crowds", "lanestats", "stacking", "pieces", "calls", "manifests",
+     "asks",
      "pictures", "preprocess", "metrics", "bundles", "nesting", "oip", "unpacking", "marks",
      "suspicion", "quarantine", "latencies", "overlays", "splitting", "camerametrics",
      "archives", "golden", "quiet", "trust"),
@@ -48,6 +49,7 @@ IMPURE = {"threading", "socket", "subprocess", "asyncio", "time", "concurrent", 
 
 THREADS = {
     "appliance.app", "appliance.inbox", "appliance.guests.ticker", "appliance.lanes",
+    "appliance.scheduler",
     "appliance.planning", "appliance.isolation.worker",
     "appliance.api.warm", "appliance.api.rpc.streams",
     "appliance.cameras.camera", "appliance.cameras.table", "appliance.cameras.worker",
@@ -76,6 +78,8 @@ HOLDERS = {
     },
     "multiprocessing": set(),
     "concurrent": {
+        "appliance.pieces",
+        "appliance.scheduler",
         "appliance.api.rpc.streams",
         "appliance.api.warm",
     },

@@ -1,6 +1,6 @@
 """MLPerf's SingleStream and MultiStream: the next query when the last one is answered.
 
-SingleStream sends one row, MultiStream eight at once (to the box: from eight callers). The systems
+SingleStream sends one row, MultiStream eight at once (to the box: as one request). The systems
 take turns query by query, so that a machine whose speed drifts treats them alike.
 """
 
@@ -84,14 +84,13 @@ def _single_stream(box: Rig, case: Case, effort: Effort) -> Iterator[Row]:
 
 def _multi_stream(box: Rig, case: Case, effort: Effort) -> Iterator[Row]:
     """Eight rows at once, against the best direct way of computing eight."""
-    x, run = case.values(), box.run(box.load(case))
+    query = partial(box.run(box.load(case)), case.values(_ROWS))
     with ExitStack() as opened:
         direct = {
             str(way): opened.enter_context(_together(_direct_query(case, way))) for way in WAYS
         }
         trial = alternate(direct, 1)
         best = min(direct, key=lambda way: statistics.median(trial[way]))
-        query = opened.enter_context(_together([partial(run, x)] * _ROWS))
         taken = alternate({"scheduler": query, best: direct[best]}, effort.stream_queries)
     percent = f"p{effort.multistream_percentile * 100:g}"
     name = f"{case.name} MultiStream({_ROWS})"

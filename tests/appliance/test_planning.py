@@ -137,7 +137,20 @@ def test_batches_grow_as_long_as_they_bring_more() -> None:
 
     assert [1, 2, 4, 8, 16, 32] == [f.rows for f in figures]
     assert [0.010, 0.012, 0.016] == [pytest.approx(f.latency_s) for f in figures[:3]]
-    assert [100.0, 166.667, 250.0] == [pytest.approx(f.rows_per_s, rel=1e-4) for f in figures[:3]]
+    # With a tenth of a millisecond between two runs.
+    assert [99.01, 165.29, 248.45] == [pytest.approx(f.rows_per_s, rel=1e-4) for f in figures[:3]]
+
+
+def test_what_lies_between_runs_speaks_for_batches() -> None:
+    """Runs of 1 ms that gain nothing by themselves do by being half as many."""
+    clock = ThreadClock()
+    graph = TimedGraph(clock, lambda rows: 0.001 * rows)
+    figures = Bench(1, clock=clock).measure({1: graph}, ONE_ROW)
+    plan = choose(figures, [1], Objective.THROUGHPUT, "here")
+
+    assert 2 == plan.max_batch_rows
+    assert plan.has_rows_apart
+    assert not choose(figures[:1], [1], Objective.THROUGHPUT, "here").has_rows_apart
 
 
 def test_a_batch_that_brings_nothing_ends_the_search() -> None:
@@ -166,7 +179,7 @@ def test_a_graph_without_batch_axis_is_timed_with_one_row() -> None:
     graph.batch_axis = None
     figures = Bench(1, clock=clock).measure({1: graph}, ONE_ROW)
 
-    assert [(1, pytest.approx(100.0))] == [(f.rows, f.rows_per_s) for f in figures]
+    assert [(1, pytest.approx(0.01))] == [(f.rows, f.latency_s) for f in figures]
 
 
 def test_the_first_run_of_a_size_is_not_timed() -> None:

@@ -332,7 +332,7 @@ def test_what_the_operator_pins_beats_the_measurement(box: Box) -> None:
     assert [2] == box.backend.asked
     assert 32 == box.plan(graph).max_batch_rows
     policy = BatchPolicy(4, (2,), 700, 2, 2, 5, 900, True, TimeoutAction.DELAY)
-    assert GraphPlan(2, policy) == box.book.plan_of(graph)
+    assert GraphPlan(2, policy, piece_rows=4) == box.book.plan_of(graph)
 
 
 def test_a_pin_by_version_beats_one_by_name() -> None:

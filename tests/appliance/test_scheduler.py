@@ -52,6 +52,30 @@ def test_each_device_has_a_lane() -> None:
     assert all(scheduler.counts_of(graph) is not None for graph in graphs)
 
 
+def test_many_rows_are_computed_in_pieces() -> None:
+    """In the order in which they came, and no piece is larger than pays."""
+    scheduler = Scheduler({Device.CPU: 2}, plan_of)
+    graph = GateGraph()
+    graph.plan = GraphPlan(1, BatchPolicy(max_batch_rows=4), piece_rows=4)
+    (doubled,) = scheduler.run(graph, rows(*range(10)), Ticket())
+    scheduler.close()
+
+    assert [2.0 * row for row in range(10)] == doubled[:, 0].tolist()
+    assert [2, 4, 4] == sorted(len(values) for _, values in graph.calls)
+
+
+@pytest.mark.parametrize(("piece_rows", "count"), [(None, 10), (10, 10), (1, 1)], ids=str)
+def test_other_requests_are_left_whole(piece_rows: int | None, count: int) -> None:
+    """Where rows may depend on each other, and where there are no more than pay."""
+    scheduler = Scheduler({Device.CPU: 2}, plan_of)
+    graph = GateGraph()
+    graph.plan = GraphPlan(1, BatchPolicy(max_batch_rows=piece_rows or 4), piece_rows)
+    scheduler.run(graph, rows(*range(count)), Ticket())
+    scheduler.close()
+
+    assert [count] == [len(values) for _, values in graph.calls]
+
+
 def test_closing_closes_every_lane() -> None:
     """No device computes for anybody who comes later."""
     scheduler = Scheduler({Device.CPU: 1, Device.GPU: 1}, plan_of)
