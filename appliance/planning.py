@@ -29,6 +29,8 @@ THREADS_GAIN = 1.05
 # What a run takes besides, between it and the next on its thread: telling callers, deciding, in
 # Python with cold caches. Runs back to back do not show it; a batch pays it once for all its rows.
 BETWEEN_RUNS_S = 0.000_1
+# Ways this close to the best are timed again; this machine's noise.
+NEAR = 1.15
 # One piece of timing, during which nobody else computes, and how often each way gets one.
 PIECE_S = 0.020
 ROUNDS = 3
@@ -160,9 +162,9 @@ class Bench:
         graphs: by threads of one run; as many run side by side as the budget allows.
         The fewest threads first, each count apart: the pools of many threads go on spinning
         after a run, and would slow down whoever is timed next (ONNX Runtime's by 32 ms of CPU).
-        Those between which is chosen are timed twice, some time apart, and the better time counts:
-        a machine that was busy with something else for a moment would decide for as long as the
-        plan is kept (a plan in six cost 15 % of Lite0's rows/s on a shared machine).
+        Those between which is chosen are timed again, in turns: a machine that was busy with
+        something else for a moment, or faster, would decide for as long as the plan is kept (a
+        plan in six cost 15 % of Lite0's rows/s on a shared machine).
         Raises: NNError if a graph does not take the sample; Busy if `alone` has no room.
         """
         figures: list[Measured] = []
@@ -170,14 +172,15 @@ class Bench:
         for place, threads in enumerate(sorted(graphs), start=1):
             end_s = self._clock() + BUDGET_S * place / len(graphs)
             figures += self._measure_one(graphs[threads], threads, sample, end_s)
-        rivals = _rivals(figures) if len(graphs) > 1 and self._clock() < last_s else []
-        again = {
-            rival: self._time(
-                graphs[rival.threads], rival.threads, rival.rows, _rows_of(sample, rival.rows)
-            )
-            for rival in rivals
-        }
-        return [min(figure, again.get(figure, figure), key=_latency_of) for figure in figures]
+        again: dict[Measured, Measured] = {}
+        # The most threads first, whose pools spin anyway.
+        for threads in sorted(graphs, reverse=True):
+            rivals = _rivals([figure for figure in figures if figure.threads == threads])
+            # A lone way of a lone graph is no choice.
+            if len(rivals) + len(graphs) > 2 and self._clock() < last_s:
+                timed = self._time(graphs[threads], threads, [f.rows for f in rivals], sample)
+                again |= zip(rivals, timed, strict=True)
+        return [again.get(figure, figure) for figure in figures]
 
     def _measure_one(
         self, graph: Graph, threads: int, sample: Sequence[Array], end_s: float
@@ -189,20 +192,30 @@ class Bench:
                 rows == 2 and not self._keeps_rows_apart(graph, sample)
             ):
                 break
-            figure = self._time(graph, threads, rows, batch)
+            (figure,) = self._time(graph, threads, [rows], sample)
             is_worth_growing = _is_worth_growing(figure, figures)
             figures.append(figure)
             if graph.batch_axis is None or not is_worth_growing or self._clock() >= end_s:
                 break
         return figures
 
-    def _time(self, graph: Graph, threads: int, rows: int, batch: Sequence[Array]) -> Measured:
-        """Run a batch of so many rows again and again, on as many threads as there are."""
+    def _time(
+        self, graph: Graph, threads: int, sizes: Sequence[int], sample: Sequence[Array]
+    ) -> list[Measured]:
+        """Run batches of so many rows again and again, in turns, on as many threads as there are.
+
+        Returns: a figure for each size.
+        """
         parallel = self._parallel(threads, graph)
-        latencies_s: list[float] = []
+        batches = [_rows_of(sample, rows) for rows in sizes]
+        taken_s: list[list[float]] = [[] for _ in sizes]
         for _ in range(ROUNDS):
-            self._alone(functools.partial(self._piece, graph, batch, parallel, latencies_s))
-        return _figure(threads, parallel, rows, latencies_s)
+            for batch, latencies_s in zip(batches, taken_s, strict=True):
+                self._alone(functools.partial(self._piece, graph, batch, parallel, latencies_s))
+        return [
+            _figure(threads, parallel, rows, latencies_s)
+            for rows, latencies_s in zip(sizes, taken_s, strict=True)
+        ]
 
     def _takes(self, graph: Graph, batch: Sequence[Array], rows: int) -> bool:
         """Run once, so that no first run is timed. Returns: whether it can be run at this size."""
@@ -279,25 +292,15 @@ def _figure(threads: int, parallel: int, rows: int, samples_s: Sequence[float]) 
     return Measured(threads, parallel, rows, latency_s, rows_per_s)
 
 
-def _latency_of(figure: Measured) -> float:
-    return figure.latency_s
-
-
 def _rows_of(sample: Sequence[Array], rows: int) -> Sequence[Array]:
     """Repeat one row."""
     return [np.repeat(array, rows, axis=0) for array in sample] if rows > 1 else sample
 
 
 def _rivals(figures: Sequence[Measured]) -> list[Measured]:
-    """Find what is chosen between: each thread count's single row and most rows/s.
-
-    The most threads first, whose pools spin anyway.
-    """
-    rivals: list[Measured] = []
-    for threads in sorted({figure.threads for figure in figures}, reverse=True):
-        own = [figure for figure in figures if figure.threads == threads]
-        rivals += dict.fromkeys((own[0], max(own, key=lambda f: f.rows_per_s)))
-    return rivals
+    """Find what is chosen between at a thread count: a single row, and what is near the best."""
+    most = max((figure.rows_per_s for figure in figures), default=0.0)
+    return [f for f in figures if f.rows == 1 or f.rows_per_s * NEAR >= most]
 
 
 def _is_alike(one: Array, other: Array) -> bool:
