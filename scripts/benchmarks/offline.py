@@ -19,8 +19,8 @@ Rate = Callable[[float], float]
 # The ways that do best in a trial are compared again, turn by turn with the box.
 _FINALISTS = 2
 _TURNS = 4
-# Of one request: half a second's, so that its end, where one core has nothing left, hardly counts.
-_ROWS = 128
+# Of one request: a second's, so that its end, where one core has nothing left, hardly counts.
+_ROWS = 256
 
 
 def measure(effort: Effort) -> Iterator[Row]:
