@@ -19,11 +19,11 @@ from appliance.marks import Doing, Mark, Marks, text_of
 from appliance.quarantine import Quarantine
 from appliance.records import Frame
 from appliance.suspicion import Kind, Subject
-from wasi_nn.backend import Backend, BackendInfo, Buffer, Device, Encoding, Graph, GraphOptions
+from wasi_nn.backend import Backend, BackendInfo, Buffer, Encoding, Graph, GraphOptions
 from wasi_nn.errors import RuntimeFailure
 from wasi_nn.executor import Cancellation
 from wasi_nn.registry import Loader, Origin
-from wasi_nn.tensor import Array, TensorSpec
+from wasi_nn.tensor import Array
 
 _Turn = AbstractContextManager[object]
 
@@ -161,6 +161,11 @@ class MarkedGraph:
     """A graph whose runs are marked."""
 
     def __init__(self, graph: Graph, marks: Marks, text: bytes, turn: _Turn) -> None:
+        # Plain attributes: they are asked for a dozen times about every frame.
+        self.inputs = graph.inputs
+        self.outputs = graph.outputs
+        self.batch_axis = graph.batch_axis
+        self.device = graph.device
         self._graph = graph
         self._marks = marks
         self._text = text
@@ -168,22 +173,6 @@ class MarkedGraph:
 
     def __repr__(self) -> str:
         return repr(self._graph)
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self._graph.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._graph.outputs
-
-    @property
-    def batch_axis(self) -> int | None:
-        return self._graph.batch_axis
-
-    @property
-    def device(self) -> Device:
-        return self._graph.device
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See `Graph.run`."""

@@ -162,20 +162,23 @@ def _check_json(data: Mapping[str, Any]) -> None:
         if isinstance(value, str):
             if not value.isascii():
                 value.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
-        elif isinstance(value, Mapping | list):
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise ValueError(f"JSON: got {value}, wanted finite numbers")
+        elif value is None or isinstance(value, int):
+            continue
+        # Mapping last: it is asked in Python.
+        elif isinstance(value, (dict, list, Mapping)):
             if depth > MAX_DEPTH:
                 raise ValueError(f"JSON: got over {MAX_DEPTH} levels, wanted at most {MAX_DEPTH}")
-            if isinstance(value, Mapping):
+            if not isinstance(value, list):
                 for key in value:
                     if not isinstance(key, str):
                         raise ValueError("JSON: a key is not text")
                     key.encode()
                 value = value.values()
             pending += [(inner, depth + 1) for inner in value]
-        elif isinstance(value, float):
-            if not math.isfinite(value):
-                raise ValueError(f"JSON: got {value}, wanted finite numbers")
-        elif value is not None and not isinstance(value, int):
+        else:
             raise ValueError(f"JSON: got {type(value).__name__}, wanted JSON types")
 
 

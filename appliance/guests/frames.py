@@ -94,6 +94,8 @@ class FrameGuest(Guest):
         self.was_busy = False
         self._frame: Frame | None = None
         self._handle = 0
+        # Of a context, never used twice, and an input.
+        self.last_plan: tuple[tuple[int, int], _Plan | None] = ((0, 0), None)
 
     def show(self, frame: Frame) -> int:
         """Let the guest see a frame until `hide`. Returns: its handle, never used twice."""
@@ -318,8 +320,17 @@ class _Plan:
 
     @classmethod
     def of(cls, guest: FrameGuest, context: int, index: int) -> "_Plan":
+        """Find how a frame becomes an input; a guest mostly asks for the same one."""
+        # The spec is the graph's own: while the context is open, it is this and no other.
         spec = guest.session.input_spec(context, index)
-        opened = guest.session.context(context)
+        key, plan = guest.last_plan
+        if plan is None or key != (context, index):
+            plan = cls._make(guest, guest.session.context(context), index, spec)
+            guest.last_plan = (context, index), plan
+        return plan
+
+    @classmethod
+    def _make(cls, guest: FrameGuest, opened: Context, index: int, spec: TensorSpec) -> "_Plan":
         package = _package(opened)
         if package is not None and index < len(package.manifest.inputs):
             files = package.manifest.files_for(opened.reference.encoding)
