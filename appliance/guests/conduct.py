@@ -13,8 +13,7 @@ Rules:
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from appliance.errors import GuestFailed, Suspended, Unavailable
 from appliance.guests.debts import BURST_S
@@ -65,18 +64,34 @@ class WatchedRunner:
 
     def run(self, frame: Frame, cancellation: Cancellation | None = None) -> Answer:
         """See `Runner.run`. Raises: also Suspended."""
-        with self._admitted(frame.source):
-            started_s = self._spent()
+        with self._lock:
+            self._check()
+            self._inside += 1
+        try:
+            self._take_turn(frame.source)
             try:
-                answer = self.watched.run(frame, cancellation)
-            except GuestFailed as exc:
-                self._debt.add(self._spent() - started_s)
-                if not exc.is_overload:
-                    self._note_failure()
-                raise
-            self._is_trusted = True
-            self._failed_in_a_row, self._retry_at_s = 0, -math.inf
-            return answer
+                # Those before it may have put the app into debt while it waited.
+                self.check()
+                return self._watch(frame, cancellation)
+            finally:
+                self._pass_turn()
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+    def _watch(self, frame: Frame, cancellation: Cancellation | None) -> Answer:
+        """Run, and remember how it went."""
+        started_s = self._spent()
+        try:
+            answer = self.watched.run(frame, cancellation)
+        except GuestFailed as exc:
+            self._debt.add(self._spent() - started_s)
+            if not exc.is_overload:
+                self._note_failure()
+            raise
+        self._is_trusted = True
+        self._failed_in_a_row, self._retry_at_s = 0, -math.inf
+        return answer
 
     def _note_failure(self) -> None:
         with self._lock:
@@ -93,32 +108,14 @@ class WatchedRunner:
         self._debt.close()
         self.watched.close()
 
-    @contextmanager
-    def _admitted(self, source: str) -> Iterator[None]:
+    def _pass_turn(self) -> None:
+        """Let who is next in line run."""
         with self._lock:
-            self._check()
-            self._inside += 1
-        try:
-            with self._turn(source):
-                yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-
-    @contextmanager
-    def _turn(self, source: str) -> Iterator[None]:
-        self._take_turn(source)
-        try:
-            # Those before it may have put the app into debt while it waited.
-            self.check()
-            yield
-        finally:
-            with self._lock:
-                self._running -= 1
-                # More than one if the app is trusted by now.
-                while self._line and self._running < self._allowed():
-                    self._running += 1
-                    self._line.pop().set()
+            self._running -= 1
+            # More than one if the app is trusted by now.
+            while self._line and self._running < self._allowed():
+                self._running += 1
+                self._line.pop().set()
 
     def _take_turn(self, source: str) -> None:
         """Wait in line, fair between sources."""

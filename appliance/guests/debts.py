@@ -93,11 +93,12 @@ class Account:
 
     def owed_s(self) -> float:
         """What is left of the debt."""
-        return self._ledger.owed_s(self)
+        # Who owes nothing comes into debt by `add` only; nearly everybody, about every frame.
+        return self._ledger.owed_s(self) if self.owed else 0.0
 
     def suspended_s(self) -> float:
         """How long until it is paid down to what is tolerated."""
-        return self._ledger.suspended_s(self)
+        return self._ledger.suspended_s(self) if self.owed else 0.0
 
     def close(self) -> None:
         """Owe nothing any more, for the app is gone."""
