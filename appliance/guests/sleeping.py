@@ -29,7 +29,7 @@ _ABSOLUTE = 1
 _SUCCESS, _EFAULT, _EINVAL, _ENOTSUP = 0, 21, 28, 58
 # A guest waits for a handful; reading millions of them would hold Python's lock for seconds.
 _MAX_SUBSCRIPTIONS = 256
-# The engine counts a deadline in epochs of 10 ms and is late by two of them or more: a guest that
+# The engine counts a deadline in epochs of 10 ms and is late by one of them or more: a guest that
 # came back on time would ask again, thousands of times.
 _LATE_S = 0.020
 
