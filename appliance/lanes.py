@@ -303,9 +303,11 @@ class Lane:
         until it computes or sleeps, and callers who are awake would only queue for it.
         """
         while True:
-            wake_at_s = self._hand_out(is_worker=True)
-            for member in done:
-                member.settle()
+            try:
+                wake_at_s = self._hand_out(is_worker=True)
+            finally:
+                for member in done:
+                    member.settle()
             done = ()
             if self._ready:
                 return self._ready.popleft()

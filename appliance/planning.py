@@ -162,9 +162,9 @@ class Bench:
         graphs: by threads of one run; as many run side by side as the budget allows.
         The fewest threads first, each count apart: the pools of many threads go on spinning
         after a run, and would slow down whoever is timed next (ONNX Runtime's by 32 ms of CPU).
-        Those between which is chosen are timed again, in turns: a machine that was busy with
-        something else for a moment, or faster, would decide for as long as the plan is kept (a
-        plan in six cost 15 % of Lite0's rows/s on a shared machine).
+        What is chosen between is timed again, the sizes of a thread count in turns: a machine that
+        was busy with something else for a moment, or faster, would decide for as long as the plan
+        is kept (a plan in six cost 15 % of Lite0's rows/s on a shared machine).
         Raises: NNError if a graph does not take the sample; Busy if `alone` has no room.
         """
         figures: list[Measured] = []
@@ -172,14 +172,16 @@ class Bench:
         for place, threads in enumerate(sorted(graphs), start=1):
             end_s = self._clock() + BUDGET_S * place / len(graphs)
             figures += self._measure_one(graphs[threads], threads, sample, end_s)
+        rivals = _rivals(figures)
+        # All or none: figures of one moment are not set beside those of another.
+        if len(rivals) < 2 or self._clock() >= last_s:
+            return figures
         again: dict[Measured, Measured] = {}
         # The most threads first, whose pools spin anyway.
         for threads in sorted(graphs, reverse=True):
-            rivals = _rivals([figure for figure in figures if figure.threads == threads])
-            # A lone way of a lone graph is no choice.
-            if len(rivals) + len(graphs) > 2 and self._clock() < last_s:
-                timed = self._time(graphs[threads], threads, [f.rows for f in rivals], sample)
-                again |= zip(rivals, timed, strict=True)
+            own = [rival for rival in rivals if rival.threads == threads]
+            timed = self._time(graphs[threads], threads, [f.rows for f in own], sample)
+            again |= zip(own, timed, strict=True)
         return [again.get(figure, figure) for figure in figures]
 
     def _measure_one(
@@ -298,9 +300,11 @@ def _rows_of(sample: Sequence[Array], rows: int) -> Sequence[Array]:
 
 
 def _rivals(figures: Sequence[Measured]) -> list[Measured]:
-    """Find what is chosen between at a thread count: a single row, and what is near the best."""
-    most = max((figure.rows_per_s for figure in figures), default=0.0)
-    return [f for f in figures if f.rows == 1 or f.rows_per_s * NEAR >= most]
+    """Find what is chosen between: each thread count's single row, and what is near its best."""
+    most = {f.threads: 0.0 for f in figures}
+    for figure in figures:
+        most[figure.threads] = max(most[figure.threads], figure.rows_per_s)
+    return [f for f in figures if f.rows == 1 or f.rows_per_s * NEAR >= most[f.threads]]
 
 
 def _is_alike(one: Array, other: Array) -> bool:

@@ -42,7 +42,7 @@ _NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
 
 class FastPath:
-    """`define` and `memory_of` by wasmtime's C bindings."""
+    """Host functions, entries, memories and deadlines by wasmtime's C bindings."""
 
     def __init__(self) -> None:
         from wasmtime import _ffi as ffi

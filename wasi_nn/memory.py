@@ -7,8 +7,8 @@ or wrap instead.
 
 Rules:
 1. A window is valid until the guest runs again, no longer: the guest may grow or overwrite its
-   memory. Copy what must outlive the host call. For the same reason the size is looked at once
-   for each host call, by `look`.
+   memory. Copy what must outlive the host call. For the same reason the size is looked at anew,
+   by `look`, whenever a host call comes to the memory (`serving.Guest.memory`).
 2. Pointers are u32. Whoever decodes the call gives unsigned values; a pointer above 2 GiB is as
    good as any other.
 3. Alignment is not required (WasmEdge and WAMR do not require it either).
@@ -41,7 +41,7 @@ class GuestMemory:
         self.look()
 
     def look(self) -> None:
-        """Find the memory as the guest left it; first of all in every host call."""
+        """Find the memory as the guest left it; before any window of a host call."""
         size = self._size_of()
         if size != self._size:
             self._view = self._view_of()

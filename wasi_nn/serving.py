@@ -61,6 +61,7 @@ class Guest:
     def __enter__(self) -> None:
         """Serve host calls of this thread for this guest, inside the block.
 
+        Guests nest, each in another's; none within itself, as its Store allows neither.
         Raises: at its end, what the user sent (Ctrl-C) while a host function ran.
         """
         # By hand: a generator's context manager costs eight calls more, about every frame.

@@ -175,7 +175,10 @@ class Session:
         self.fill_input(handle, index, dims, tensor.data)
 
     def fill_input(self, handle: int, index: int, dims: tuple[int, ...], data: memoryview) -> None:
-        """Copy bytes into an input; dims: as `fit` gave them for these bytes."""
+        """Copy bytes into an input.
+
+        dims: as `fit` gave them for these bytes.   data: of bytes, as windows into a memory are.
+        """
         target = raw_bytes(self.input_buffer(handle, index, dims))
         if len(data) <= _QUICK_BYTES:
             target[:] = data
@@ -204,8 +207,13 @@ class Session:
             return present
         context.inputs[index] = None
         self._hold(context, 0 if present is None else -present.nbytes)
-        self._hold(context, math.prod(dims) * spec.type.itemsize)
-        fresh = np.empty(dims, spec.type.storage)
+        wanted_bytes = math.prod(dims) * spec.type.itemsize
+        self._hold(context, wanted_bytes)
+        try:
+            fresh = np.empty(dims, spec.type.storage)
+        except BaseException:  # no memory: it is not held either
+            self._hold(context, -wanted_bytes)
+            raise
         context.inputs[index] = fresh
         return fresh
 

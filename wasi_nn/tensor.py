@@ -247,7 +247,7 @@ class Claim:
 class Tensor:
     """A guest's tensor: type, dimensions, and exactly the bytes they need.
 
-    data: bytes-like, row-major, little-endian; borrowed. Whoever keeps the tensor beyond the
+    data: a view of bytes, row-major, little-endian; borrowed. Whoever keeps the tensor beyond the
     guest's call must copy (`array` does not).
     Raises: InvalidArgument if the sizes disagree.
     """

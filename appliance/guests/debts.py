@@ -82,7 +82,7 @@ class Ledger:
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """What one app owes; read and changed through its ledger only."""
+    """What one app owes; changed by its ledger only."""
 
     _ledger: Ledger
     owed: float = field(default=0.0)

@@ -134,12 +134,14 @@ class Instance:
 
     def close(self) -> None:
         """Free the memory and every graph and context the guest held."""
+        # They go past wasmtime-py, which would refuse a closed store.
+        self._deadline = self._entry = _closed
         self.guest.close()
         self._store.close()
         self._streams.close()
 
     def _run(self, enter: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
-        limits, ticker = self.program.limits, self._engine.ticker
+        limits, ticker, deadline = self.program.limits, self._engine.ticker, self._deadline
         self.spent = Spent()
         self.guest.session.ticket = Ticket(
             self.program.name, time.monotonic() + limits.deadline_s, cancellation=cancellation,
@@ -149,14 +151,14 @@ class Instance:
             self._refuel()
         self._is_stopped = False
         self.guest.begin_call()
-        ticker.begin(self._deadline, limits.deadline_s)
+        ticker.begin(deadline, limits.deadline_s)
         try:
             with self.guest, self._served or _NOTHING:
                 return enter()
         except (wasmtime.Trap, wasmtime.WasmtimeError) as exc:
             raise self._failure(exc) from exc
         finally:
-            ticker.end(self._deadline)
+            ticker.end(deadline)
 
     def _refuel(self) -> None:
         """Give the guest its fuel for one call."""
@@ -235,6 +237,10 @@ class Instance:
         """Add the last WASI-NN error: guests that meet one usually give up with little to say."""
         error = self.guest.last_error
         return f"; its last failed call: {error}" if error else ""
+
+
+def _closed(*arguments: int) -> int:
+    raise ValueError("instance: closed")
 
 
 def too_busy(app: str, last_error: str) -> Unavailable:

@@ -274,7 +274,8 @@ class Inference:
             self._counts.failed(key, time.perf_counter() - started_s)
             raise
         # To a client's statistics the guest is what computes.
-        timing = replace(answer.timing, compute_s=answer.timing.guest_s - answer.timing.queue_s)
+        compute_s = max(0.0, answer.timing.guest_s - answer.timing.queue_s)
+        timing = replace(answer.timing, compute_s=compute_s)
         self._counts.succeeded((key[0], answer.version), timing, 0.0)
         return answer
 

@@ -93,25 +93,58 @@ def test_the_first_failure_ends_it(helpers: ThreadPoolExecutor) -> None:
     assert len(begun) <= 2
 
 
-def test_no_piece_is_begun_for_a_caller_who_went() -> None:
-    """What is under way is finished."""
+@pytest.mark.parametrize("is_early", [False, True])
+def test_each_piece_learns_that_the_caller_went(*, is_early: bool) -> None:
+    """Before, or while one is computed."""
     cancellation = Cancellation()
-    begun: list[Ticket] = []
+    if is_early:
+        cancellation.cancel()
+    seen: list[bool] = []
 
     def run(inputs: Inputs, ticket: Ticket) -> list[Array]:
-        begun.append(ticket)
+        assert ticket.cancellation is not None
         cancellation.cancel()
-        return double(inputs, ticket)
+        seen.append(ticket.cancellation.is_cancelled)
+        raise Busy("gone")
 
     ticket = Ticket("ann", cancellation=cancellation)
-    with pytest.raises(Busy, match="nobody waits"):
+    with pytest.raises(Busy, match="gone"):
         in_pieces(run, [np.ones((3, 2), np.float32)], ticket, 1, BusyHelpers(), 1)
 
-    assert len(begun) == 1
+    assert [True] == seen
+
+
+def test_without_helpers_the_caller_is_enough() -> None:
+    """A pool that is shut down takes nothing; the lane says what is to be said."""
+    shut = ThreadPoolExecutor(1)
+    shut.shutdown()
+    (doubled, _) = in_pieces(double, [np.ones((3, 2), np.float32)], TICKET, 1, shut, 3)
+
+    assert (3, 2) == doubled.shape
+
+
+def test_pieces_that_do_not_fit_together() -> None:
+    """A graph whose outputs are shaped by its values."""
+
+    def uneven(inputs: Inputs, ticket: Ticket) -> list[Array]:
+        return [np.ones((1, int(inputs[0][0, 0])), np.float32)]
+
+    x = np.array([[1.0], [1.0], [2.0]], np.float32)
+    with pytest.raises(RuntimeFailure, match=r"gave \[\(1,\)\] for some rows and \[\(2,\)\]"):
+        in_pieces(uneven, [x], TICKET, 1, BusyHelpers(), 1)
+
+
+def test_a_graph_that_loses_rows() -> None:
+    """Nobody gets another's answer."""
+    with pytest.raises(RuntimeFailure, match="another number of rows"):
+        in_pieces(
+            lambda inputs, ticket: [inputs[0][:1]], [np.ones((4, 2), np.float32)], TICKET, 2,
+            BusyHelpers(), 1,
+        )  # fmt: skip
 
 
 def test_pieces_are_the_callers(helpers: ThreadPoolExecutor) -> None:
-    """Each has its owner, deadline and priority; the time of all of them is told together."""
+    """Each has its owner, deadline and priority; what they took is told as one caller's time."""
     tickets: list[Ticket] = []
 
     def run(inputs: Inputs, ticket: Ticket) -> list[Array]:
@@ -125,4 +158,6 @@ def test_pieces_are_the_callers(helpers: ThreadPoolExecutor) -> None:
     in_pieces(run, [np.ones((6, 2), np.float32)], ticket, 2, helpers, 2)
 
     assert {("ann", 7.0, 1)} == {(t.owner, t.deadline_s, t.priority) for t in tickets}
-    assert Spent(0.75, 1.5) == spent
+    # Three pieces on one thread, or shared by two who worked at the same time.
+    workers = len({id(t.spent) for t in tickets})
+    assert Spent(0.75 / workers, 1.5 / workers) == spent

@@ -233,6 +233,22 @@ def test_input_bytes(box: Box) -> None:
         session.set_input(context, 0, tensor([1, 2], [3, 4], [5, 6]))
 
 
+def test_what_memory_was_missing_for_is_not_held(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that tries again when there is memory again has its whole limit."""
+    session = box.session(tensor_bytes=16)
+    context = session.init_execution_context(loaded(session))
+
+    def refuse(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "empty", refuse)
+        for _ in range(3):
+            with pytest.raises(MemoryError):
+                session.set_input(context, 0, tensor([1, 2], [3, 4]))
+    session.set_input(context, 0, tensor([1, 2], [3, 4]))
+
+
 def test_output_bytes(box: Box) -> None:
     """Outputs over the limit are dropped; there is nothing to fetch then."""
     session = box.session(tensor_bytes=15)
