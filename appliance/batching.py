@@ -229,10 +229,9 @@ class Batcher:
             self._served = {a: s for a, s in self._served.items() if a in active}
 
     def _charge(self, account: _Account, cost_s: float) -> None:
-        level, owner = account
         served = self._served[account]
-        self._clocks[level] = max(self._clocks.get(level, 0.0), served)
-        self._served[account] = served + cost_s / self._weights.get(owner, 1.0)
+        self._clocks[account[0]] = max(self._clocks.get(account[0], 0.0), served)
+        self._served[account] = served + cost_s / self._weight(account)
 
     def _standing(self, queued: _Queued, now: float, served: float | None = None) -> _Standing:
         """Order owners' requests. served: by the owner's account, if not as it stands."""

@@ -178,17 +178,16 @@ class Lane:
 
     def _remember(self, graph: Graph) -> Known:
         known = self._known.get(id(graph))
-        if known is not None and known.graph is graph:
-            self._known.move_to_end(id(graph))
-            return known
-        plan = self._plan_of(graph)
-        # A run that wants more threads than there are takes all of them.
-        plan = dataclasses.replace(plan, threads=min(plan.threads, self.threads))
-        crowd = Crowd(plan.policy.max_batch_rows)
-        known = self._known[id(graph)] = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
+        if known is None or known.graph is not graph:
+            plan = self._plan_of(graph)
+            # A run that wants more threads than there are takes all of them.
+            plan = dataclasses.replace(plan, threads=min(plan.threads, self.threads))
+            crowd = Crowd(plan.policy.max_batch_rows)
+            known = Known(graph, plan, GraphCounts(), Stack(graph), crowd)
+            self._known[id(graph)] = known
+            if len(self._known) > _KEPT_GRAPHS:
+                self._known.popitem(last=False)
         self._known.move_to_end(id(graph))
-        if len(self._known) > _KEPT_GRAPHS:
-            self._known.popitem(last=False)
         return known
 
     def _request(

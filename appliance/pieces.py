@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from appliance.stacking import Inputs, has_rows
 from wasi_nn.errors import RuntimeFailure
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.tensor import Array
 
-Inputs = Sequence[Array]
 Run = Callable[[Inputs, Ticket], list[Array]]
 
 
@@ -95,7 +95,7 @@ class _Work:
         piece = [array[start : start + self._piece_rows] for array in self._inputs]
         outputs = self._run(piece, ticket)
         rows = len(piece[0])
-        if any(output.ndim < 1 or len(output) != rows for output in outputs):
+        if not has_rows(outputs, rows):
             raise RuntimeFailure(f"piece of {rows} rows: the graph gave another number of rows")
         return outputs
 
@@ -108,8 +108,8 @@ class _Work:
         if self._ticket.cancellation is not None:
             self._ticket.cancellation.listen(None)
         if self._ticket.spent is not None:
+            share = 1 / max(1, len(self._spent))
             for spent in self._spent:
-                share = 1 / len(self._spent)
                 self._ticket.spent.add(spent.queue_s * share, spent.compute_s * share)
 
     def outputs(self) -> list[Array]:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from appliance.stacking import has_rows
 from wasi_nn.backend import Device, Graph, Objective
 from wasi_nn.errors import Busy, NNError
 from wasi_nn.tensor import Array
@@ -229,7 +230,7 @@ class Bench:
             if rows == 1:
                 raise
             return False
-        return rows == 1 or all(output.ndim and len(output) == rows for output in outputs)
+        return rows == 1 or has_rows(outputs, rows)
 
     def _keeps_rows_apart(self, graph: Graph, sample: Sequence[Array]) -> bool:
         """Tell whether a row's answer is the same beside a stranger's row.

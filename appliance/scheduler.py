@@ -8,6 +8,7 @@ and others get their turn in between.
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from appliance.calls import GraphPlan
 from appliance.lanes import Lane
@@ -41,11 +42,14 @@ class Scheduler:
 
     def run(self, graph: Graph, inputs: Sequence[Array], ticket: Ticket) -> list[Array]:
         """Compute on the graph's device; see `Executor.run`."""
-        lane = self._lanes.get(graph.device) or self._lanes[Device.CPU]
+        lane = self._lane_of(graph)
         # A look at the shape, for nearly all requests have one row.
         if graph.batch_axis == 0 and inputs and inputs[0].shape[:1] > (1,):
             return self._run_rows(lane, graph, inputs, ticket)
         return lane.run(graph, inputs, ticket)
+
+    def _lane_of(self, graph: Graph) -> Lane:
+        return self._lanes.get(graph.device) or self._lanes[Device.CPU]
 
     def _run_rows(
         self, lane: Lane, graph: Graph, inputs: Sequence[Array], ticket: Ticket
@@ -56,10 +60,7 @@ class Scheduler:
         if plan.piece_rows is None or rows <= plan.piece_rows or key is None:
             return lane.run(graph, inputs, ticket)
         side_by_side = max(1, lane.threads // plan.threads)
-
-        def run(piece: Sequence[Array], ticket: Ticket) -> list[Array]:
-            return lane.run(graph, piece, ticket)
-
+        run = partial(lane.run, graph)
         return in_pieces(run, inputs, ticket, plan.piece_rows, self._helpers, side_by_side)
 
     def alone(self, work: Callable[[], None], device: Device = Device.CPU) -> None:
@@ -72,8 +73,7 @@ class Scheduler:
 
     def counts_of(self, graph: Graph) -> GraphStatistics | None:
         """Take a snapshot of one graph; None if it was not run lately."""
-        lane = self._lanes.get(graph.device) or self._lanes[Device.CPU]
-        return lane.counts_of(graph)
+        return self._lane_of(graph).counts_of(graph)
 
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """Take a snapshot of every lane."""

@@ -31,6 +31,11 @@ def batch_shape(graph: Graph, inputs: Inputs) -> tuple[int, Hashable]:
     return rows, tuple(key)
 
 
+def has_rows(outputs: Sequence[Array], rows: int) -> bool:
+    """Tell whether every output has so many rows."""
+    return all(output.ndim > 0 and len(output) == rows for output in outputs)
+
+
 class Stack:
     """Runs several calls of one graph as one, in buffers that are used again."""
 
@@ -55,7 +60,7 @@ class Stack:
             outputs = self._graph.run([buffer[:total] for buffer in buffers])
         finally:
             self._idle.setdefault(key, []).append(buffers)
-        if any(output.ndim < 1 or len(output) != total for output in outputs):
+        if not has_rows(outputs, total):
             raise RuntimeFailure(f"batch of {total} rows: the graph gave another number of rows")
         ends = np.cumsum(rows).tolist()
         return [

@@ -36,10 +36,11 @@ def _compare(box: Rig, case: Case, effort: Effort) -> Iterator[Row]:
         rate(0.0)
     trial = {way: rate(effort.piece_s) for way, rate in direct.items()}
     finalists = sorted(trial, key=lambda way: trial[way])[-_FINALISTS:]
-    plan = box.plan(box.load(case))
+    graph = box.load(case)
+    plan = box.plan(graph)
     callers = callers_for(box, case)
     guests: list[Call] = [guest.infer for guest in box.guests(case, callers)]
-    request = partial(box.run(box.load(case)), case.values(_ROWS))
+    request = partial(box.run(graph), case.values(_ROWS))
     systems: dict[str, Rate] = {
         **{way: direct[way] for way in finalists},
         "scheduler": lambda seconds: sum(closed_loop([request], seconds)) * _ROWS,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.pieces import Inputs, in_pieces
+from appliance.pieces import in_pieces
+from appliance.stacking import Inputs
 from wasi_nn.errors import Busy, RuntimeFailure
 from wasi_nn.executor import Cancellation, Spent, Ticket
 from wasi_nn.tensor import Array
